@@ -1,0 +1,2 @@
+//! The engine of Portcullis: connector packages, their manifests, the sandbox that runs them and the network they reach.
+

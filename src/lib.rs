@@ -1,0 +1,1 @@
+//! The product around the engine: what the binary `portcullis` is made of.
