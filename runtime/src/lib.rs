@@ -1,2 +1,3 @@
 //! The engine of Portcullis: connector packages, their manifests, the sandbox that runs them and the network they reach.
 
+pub mod manifest;
