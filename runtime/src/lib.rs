@@ -1,3 +1,4 @@
 //! The engine of Portcullis: connector packages, their manifests, the sandbox that runs them and the network they reach.
 
 pub mod manifest;
+pub mod package;
