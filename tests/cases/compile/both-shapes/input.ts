@@ -1,0 +1,6 @@
+const connector = {
+  testConnection() {},
+  execute() {},
+};
+function testConnection() {}
+function execute() {}

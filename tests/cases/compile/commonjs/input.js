@@ -1,0 +1,2 @@
+const axios = require("axios");
+module.exports = { execute() { return axios.get("x"); }, testConnection() {} };

@@ -1,0 +1,4 @@
+export const connector = {
+  testConnection() {},
+  run() {},
+};

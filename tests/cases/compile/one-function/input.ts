@@ -1,0 +1,2 @@
+/** Works. */
+export async function testConnection() {}

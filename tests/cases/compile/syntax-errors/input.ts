@@ -1,0 +1,7 @@
+const connector = {
+  testConnection() { const a; },
+  execute(ctx) {
+    const é: 'é', b;
+    break;
+  },
+};

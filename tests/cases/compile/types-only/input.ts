@@ -1,0 +1,2 @@
+export interface Context { operation: string }
+export type Result = { ok: boolean };

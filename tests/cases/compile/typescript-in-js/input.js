@@ -1,0 +1,2 @@
+function execute(ctx: Context): string { return "x"; }
+function testConnection() {}
