@@ -1,0 +1,478 @@
+//! A connector, loaded and callable: where packages, manifests, the sandbox and egress meet.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::cache::BytecodeCache;
+use crate::egress::{Client, Exchange};
+use crate::error::{CallError, ErrorCode};
+use crate::files::{FileReference, FileStore};
+use crate::isolate::Image;
+use crate::json_text::parse_json;
+use crate::limits::{Exceeded, Limits};
+use crate::manifest::host::AllowedHosts;
+use crate::manifest::{AuthMethod, Diagnostic, Kind, Manifest, Operation, Severity, nearest};
+use crate::package::{Package, PackageError};
+use crate::redact::Redactor;
+use crate::sandbox::supervisor::{LogLine, Report, Supervision, supervise};
+use crate::sandbox::wire::CallRequest;
+use crate::sandbox::processes::{ConnectorProcesses, Keeper};
+use crate::sandbox::{CompileFailure, Sandbox, SandboxError};
+
+/// What every connector runs in: one per gateway, or per run of the command line.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<EngineParts>,
+}
+
+#[derive(Debug)]
+struct EngineParts {
+    sandbox: Sandbox,
+    egress: Client,
+    limits: Limits,
+    files: Option<FileStore>,
+    cache: Option<BytecodeCache>,
+    keeper: Keeper,
+}
+
+/// What an [`Engine`] is made of.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// The client that all HTTP goes through.
+    pub egress: Client,
+    /// The limits of each call.
+    pub limits: Limits,
+    /// Where connectors' files go; none: `ctx.files` is absent.
+    pub files: Option<FileStore>,
+    /// Where bytecode is kept from one start to the next.
+    pub cache: Option<BytecodeCache>,
+    /// The binary whose `main` begins with [`crate::init`]; none: this very one.
+    pub executable: Option<std::path::PathBuf>,
+    /// Processes to keep forked ahead for each busy connector.
+    pub n_ready: usize,
+}
+
+impl EngineConfig {
+    /// Defaults around a client: no files, no cache, this binary, two processes ahead.
+    pub fn new(egress: Client) -> Self {
+        Self { egress, limits: Limits::default(), files: None, cache: None, executable: None, n_ready: 2 }
+    }
+}
+
+/// Why a package didn't become a connector.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The archive or folder is not a package.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// The manifest or the code is wrong: every error, and the warnings beside them.
+    #[error("{}", Lines(.0))]
+    Invalid(Vec<Diagnostic>),
+    /// The sandbox failed; the package may be fine.
+    #[error("the connector can't be loaded")]
+    Sandbox(#[from] SandboxError),
+}
+
+struct Lines<'a>(&'a [Diagnostic]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// An engine of these parts; its first process starts with the first connector.
+    pub fn new(config: EngineConfig) -> Self {
+        let EngineConfig { egress, limits, files, cache, executable, n_ready } = config;
+        let sandbox = Sandbox::new(executable);
+        let keeper = Keeper::new(n_ready);
+        Self { inner: Arc::new(EngineParts { sandbox, egress, limits, files, cache, keeper }) }
+    }
+
+    /// Validates a package and compiles its code. All errors of manifest and code are reported together.
+    pub fn load(&self, package: &Package) -> Result<Connector, LoadError> {
+        let (manifest, mut diagnostics) = match Manifest::parse(package.manifest()) {
+            Ok((manifest, warnings)) => (Some(manifest), warnings),
+            Err(errors) => (None, errors.0),
+        };
+        let needs_code = manifest.as_ref().is_none_or(|manifest| matches!(manifest.kind, Kind::Rest));
+        let image = match package.code() {
+            Some(_) if !needs_code => {
+                diagnostics.push(code_diagnostic(
+                    package,
+                    Severity::Warning,
+                    "an SQL connector runs its queries; this file is never run",
+                ));
+                None
+            }
+            Some(code) => match self.image(code) {
+                Ok(image) => Some(image),
+                Err(CompileFailure::Sandbox(error)) => return Err(error.into()),
+                Err(failure) => {
+                    diagnostics.extend(compile_diagnostics(package, failure));
+                    None
+                }
+            },
+            None if manifest.as_ref().is_some_and(|manifest| matches!(manifest.kind, Kind::Rest)) => {
+                diagnostics.push(code_diagnostic(
+                    package,
+                    Severity::Error,
+                    "a REST connector needs its code: add connector.ts (or connector.js) beside config.json",
+                ));
+                None
+            }
+            None => None,
+        };
+        match manifest {
+            Some(manifest) if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) => {
+                Ok(Connector::new(self.clone(), package, manifest, image, diagnostics))
+            }
+            _ => Err(LoadError::Invalid(diagnostics)),
+        }
+    }
+
+    fn image(&self, code: &crate::package::Code) -> Result<Image, CompileFailure> {
+        let cache = self.inner.cache.as_ref();
+        if let Some(image) = cache.and_then(|cache| cache.get(code)) {
+            return Ok(image);
+        }
+        let image = self.inner.sandbox.compile(code)?;
+        if let Some(cache) = cache {
+            cache.put(code, &image);
+        }
+        Ok(image)
+    }
+}
+
+fn code_diagnostic(package: &Package, severity: Severity, message: &str) -> Diagnostic {
+    let file = package.code().map_or("connector.ts", crate::package::Code::file_name).to_owned();
+    Diagnostic { severity, file, pointer: String::new(), line: 1, column: 1, message: message.to_owned(), help: None }
+}
+
+fn compile_diagnostics(package: &Package, failure: CompileFailure) -> Vec<Diagnostic> {
+    match failure {
+        CompileFailure::Code(error) => error
+            .errors
+            .into_iter()
+            .map(|source| Diagnostic {
+                severity: Severity::Error,
+                file: error.file.clone(),
+                pointer: String::new(),
+                line: source.line,
+                column: source.column,
+                message: source.message,
+                help: source.help,
+            })
+            .collect(),
+        other => vec![code_diagnostic(package, Severity::Error, &other.to_string())],
+    }
+}
+
+/// A connector: valid, compiled, and ready to be called from any thread.
+#[derive(Debug)]
+pub struct Connector {
+    engine: Engine,
+    slug: String,
+    digest: String,
+    manifest: Manifest,
+    /// None for a connector without code.
+    processes: Option<Arc<ConnectorProcesses>>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// What to call, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The operation; none tests the connection.
+    pub operation: Option<String>,
+    /// The operation's arguments, not yet validated; `null` is an empty object.
+    pub arguments: Value,
+    /// The connection's credentials. Their values are redacted from everything that the call leaves.
+    pub secrets: BTreeMap<String, String>,
+    /// The connection's own configuration, over the manifest's `connectionConfig`.
+    pub config: Map<String, Value>,
+}
+
+/// What came of a call; nothing in it holds a secret's value.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result, or why there is none.
+    pub result: Result<Value, CallError>,
+    /// What the code logged.
+    pub logs: Vec<LogLine>,
+    /// The HTTP exchanges, in order, redirects included.
+    pub http: Vec<Exchange>,
+    /// Files that the call stored.
+    pub file_references: Vec<FileReference>,
+    /// From request to result.
+    pub duration: Duration,
+}
+
+impl Connector {
+    fn new(
+        engine: Engine,
+        package: &Package,
+        manifest: Manifest,
+        image: Option<Image>,
+        warnings: Vec<Diagnostic>,
+    ) -> Self {
+        let (slug, digest) = (package.slug().to_string(), package.digest());
+        let processes = image.map(|image| Arc::new(ConnectorProcesses::new(image)));
+        Self { engine, slug, digest, manifest, processes, warnings }
+    }
+
+    /// The connector's slug.
+    pub fn slug(&self) -> &str {
+        &self.slug
+    }
+
+    /// SHA-256 of the package's contents, in hexadecimal: it names the version that a call runs.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The compiled code; none for a connector without code.
+    #[doc(hidden)]
+    pub fn image(&self) -> Option<&Image> {
+        self.processes.as_deref().map(ConnectorProcesses::image)
+    }
+
+    /// What was found at loading and is no error.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// Carries out a call, on this thread, to its end: at the latest 100 ms after its deadline.
+    pub fn call(&self, call: &Call) -> Outcome {
+        let started = Instant::now();
+        let redactor = Redactor::new(call.secrets.values().map(String::as_str));
+        let (result, report) = match self.prepare(call) {
+            Ok(request) => self.run(call, &request, started),
+            Err(error) => (Err(error), Report::default()),
+        };
+        redacted(&redactor, result, report, started)
+    }
+
+    /// Validates the call's arguments and gathers what its process is told.
+    fn prepare(&self, call: &Call) -> Result<CallRequest, CallError> {
+        let params = match &call.operation {
+            Some(name) => Value::Object(self.arguments(self.operation(name)?, call)?).to_string(),
+            None => String::new(),
+        };
+        Ok(CallRequest {
+            operation: call.operation.clone(),
+            params,
+            secrets: self.readable_secrets(call),
+            files: self.engine.inner.files.is_some(),
+        })
+    }
+
+    fn operation(&self, name: &str) -> Result<&Operation, CallError> {
+        self.manifest.operation(name).ok_or_else(|| {
+            let known: Vec<&str> =
+                self.manifest.operations.iter().map(|operation| operation.name.as_str()).collect();
+            let nearest = nearest(name, known.iter().copied())
+                .map_or(String::new(), |nearest| format!(" Did you mean {nearest:?}?"));
+            let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let slug = &self.slug;
+            CallError::new(
+                ErrorCode::ToolNotFound,
+                format!("{slug} has no operation {name:?}.{nearest} It has: {listed}."),
+            )
+        })
+    }
+
+    fn arguments(&self, operation: &Operation, call: &Call) -> Result<Map<String, Value>, CallError> {
+        let given = match &call.arguments {
+            Value::Null => Value::Object(Map::new()),
+            given => given.clone(),
+        };
+        operation.parameters.arguments(given).map_err(|invalid| {
+            CallError::new(ErrorCode::InvalidArguments, invalid.to_string())
+                .with_details(json!({"violations": invalid.violations}))
+        })
+    }
+
+    /// What `secrets.get` answers: the manifest's configuration, under the connection's, under its credentials. Where the
+    /// manifest's first binding or `accessToken` is missing, each stands in for the other.
+    fn readable_secrets(&self, call: &Call) -> BTreeMap<String, String> {
+        let mut readable: BTreeMap<String, String> = self.config_strings(call).collect();
+        readable.extend(call.secrets.clone());
+        let has_token = matches!(
+            self.manifest.auth_method,
+            AuthMethod::ApiKey | AuthMethod::BearerToken | AuthMethod::OAuth2
+        );
+        if let (true, Some(binding)) = (has_token, self.manifest.secret_bindings.first()) {
+            for (absent, present) in [(binding.as_str(), "accessToken"), ("accessToken", binding.as_str())] {
+                if let (None, Some(value)) = (readable.get(absent), call.secrets.get(present)) {
+                    readable.insert(absent.to_owned(), value.clone());
+                }
+            }
+        }
+        readable
+    }
+
+    fn config_strings<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = (String, String)> + 'a {
+        self.manifest
+            .connection_config
+            .iter()
+            .chain(&call.config)
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+    }
+
+    fn allowed_hosts(&self, call: &Call) -> AllowedHosts {
+        let config: BTreeMap<String, String> = self.config_strings(call).collect();
+        AllowedHosts::resolve(&self.manifest.allowed_hosts, |key| config.get(key).cloned())
+    }
+
+    fn deadline(&self, call: &Call) -> Duration {
+        let limits = &self.engine.inner.limits;
+        let own = call.config.get("timeout").and_then(milliseconds);
+        match own.or(self.manifest.timeout) {
+            Some(asked) => asked.min(limits.max_deadline),
+            None if call.operation.is_some() => limits.deadline,
+            None => limits.test_deadline,
+        }
+    }
+
+    fn run(&self, call: &Call, request: &CallRequest, started: Instant) -> (Result<Value, CallError>, Report) {
+        let parts = &self.engine.inner;
+        let deadline_limit = self.deadline(call);
+        let deadline = started + deadline_limit;
+        let supervision = Supervision {
+            limits: &parts.limits,
+            egress: &parts.egress,
+            allowed_hosts: &self.allowed_hosts(call),
+            files: parts.files.as_ref(),
+            deadline,
+            deadline_limit,
+        };
+        let Some(processes) = &self.processes else {
+            let no_code = SandboxError::Load("it has no code".to_owned());
+            return (Err(sandbox_error(&no_code)), Report::default());
+        };
+        let mut process = match processes.call_process(&parts.sandbox, &parts.limits, deadline) {
+            Ok(process) => process,
+            Err(_) if Instant::now() >= deadline => {
+                return (Err(CallError::exceeded(Exceeded::deadline(deadline_limit))), Report::default());
+            }
+            Err(error) => return (Err(sandbox_error(&error)), Report::default()),
+        };
+        let (result, report) = supervise(&mut process, request, &supervision);
+        drop(process);
+        parts.keeper.called(processes);
+        let result = result.and_then(|json| parse_result(&json)).and_then(|value| verdict(call, value));
+        (result, report)
+    }
+}
+
+fn milliseconds(value: &Value) -> Option<Duration> {
+    let ms = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+fn sandbox_error(error: &SandboxError) -> CallError {
+    CallError::new(ErrorCode::SandboxCrashed, error.to_string())
+}
+
+fn parse_result(json: &str) -> Result<Value, CallError> {
+    parse_json(json).map_err(|error| {
+        CallError::new(ErrorCode::ProviderError, format!("the connector's result can't be passed on: {error}"))
+    })
+}
+
+/// A connection test that returns `{success: false}` has failed, as one that throws has.
+fn verdict(call: &Call, value: Value) -> Result<Value, CallError> {
+    if call.operation.is_none() && value.get("success") == Some(&Value::Bool(false)) {
+        let message = ["message", "error"].iter().find_map(|key| value.get(key)?.as_str());
+        let message = message.unwrap_or("the connector says that the connection doesn't work").to_owned();
+        return Err(CallError::new(ErrorCode::ProviderError, message).with_details(value));
+    }
+    Ok(value)
+}
+
+fn redacted(
+    redactor: &Redactor,
+    result: Result<Value, CallError>,
+    report: Report,
+    started: Instant,
+) -> Outcome {
+    let text = |text: String| redactor.string(text);
+    let value = |mut value: Value| {
+        redactor.value(&mut value);
+        value
+    };
+    Outcome {
+        result: result.map(value).map_err(|error| CallError {
+            code: error.code,
+            message: text(error.message),
+            stack: error.stack.map(text),
+            details: error.details.map(value),
+        }),
+        logs: report.logs.into_iter().map(|line| LogLine { message: text(line.message), ..line }).collect(),
+        http: report
+            .exchanges
+            .into_iter()
+            .map(|exchange| Exchange { url: text(exchange.url), error: exchange.error.map(text), ..exchange })
+            .collect(),
+        file_references: report
+            .files
+            .into_iter()
+            .map(|file| FileReference {
+                url: text(file.url),
+                file_name: text(file.file_name),
+                content_type: text(file.content_type),
+                ..file
+            })
+            .collect(),
+        duration: started.elapsed(),
+    }
+}
+
+/// The object that `run --json` prints, and a gateway records.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutcomeReport<'a> {
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a CallError>,
+    logs: &'a [LogLine],
+    http: &'a [Exchange],
+    #[serde(skip_serializing_if = "<[FileReference]>::is_empty")]
+    file_references: &'a [FileReference],
+    duration_ms: u64,
+}
+
+impl Outcome {
+    /// This outcome as one JSON object.
+    pub fn report(&self) -> OutcomeReport<'_> {
+        OutcomeReport {
+            success: self.result.is_ok(),
+            result: self.result.as_ref().ok(),
+            error: self.result.as_ref().err(),
+            logs: &self.logs,
+            http: &self.http,
+            file_references: &self.file_references,
+            duration_ms: crate::limits::whole_ms(self.duration),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! One QuickJS runtime with one connector's code in it, for one call.
+//!
+//! An isolate is built in a connector zygote ([`Isolate::load`]): engine, `ctx`, the code as bytecode, nothing of it
+//! evaluated. A call process, forked from that, evaluates the code and calls it once ([`Isolate::run`]).
+
+mod bytecode;
+mod context;
+mod error;
+mod host;
+
+use std::fs::File;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rquickjs::context::intrinsic;
+use rquickjs::promise::PromiseState;
+use rquickjs::{CatchResultExt, Context, Ctx, Function, Object, Persistent, Runtime, Value};
+
+pub use context::connector_types;
+
+use crate::compile::{self, Compiled, PositionMap};
+use crate::package::Language;
+use crate::sandbox::wire::{CallRequest, Failure, FailureKind};
+use error::{describe, failure};
+use host::Host;
+
+/// All of ECMAScript, and no way to make code from text: without `Eval`, the Function constructors throw.
+type Intrinsics = (
+    intrinsic::Date,
+    intrinsic::RegExpCompiler,
+    intrinsic::RegExp,
+    intrinsic::Json,
+    intrinsic::Proxy,
+    intrinsic::MapSet,
+    intrinsic::TypedArrays,
+    intrinsic::Promise,
+    intrinsic::WeakRef,
+);
+
+/// Heap left to the wording of an error once the limit is reached, in bytes.
+const HEAP_FOR_ERRORS: usize = 1024 * 1024;
+
+/// The engine's name and version, by which bytecode is stamped: another build may number its instructions otherwise.
+pub const ENGINE: &str = concat!("quickjs-ng via rquickjs 0.14, portcullis ", env!("CARGO_PKG_VERSION"));
+
+/// A connector as it is loaded into an isolate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What the code was written in: positions are named by its file.
+    pub language: Language,
+    /// Whether the bytecode is a module (else a script).
+    pub module: bool,
+    /// What [`compile_to_bytecode`] made.
+    pub bytecode: Vec<u8>,
+    /// A [`PositionMap`]'s bytes.
+    pub positions: Vec<u8>,
+}
+
+/// What an isolate may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct IsolateLimits {
+    /// Heap, in bytes.
+    pub memory: u64,
+    /// Stack, in bytes.
+    pub stack: u64,
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// An engine with a connector's code loaded and not yet evaluated.
+pub struct Isolate {
+    // Declared before the context: values must be gone when the engine frees it.
+    prelude: Prelude,
+    /// A script's function, or a module.
+    code: Persistent<Value<'static>>,
+    is_module: bool,
+    host: Rc<Host>,
+    context: Context,
+    runtime: Runtime,
+    memory: usize,
+}
+
+/// The prelude's functions that Rust calls.
+struct Prelude {
+    ctx: Persistent<Object<'static>>,
+    files: Persistent<Object<'static>>,
+    call: Persistent<Function<'static>>,
+    describe: Persistent<Function<'static>>,
+    missing: Persistent<Function<'static>>,
+    parse: Persistent<Function<'static>>,
+    to_json: Persistent<Function<'static>>,
+}
+
+impl Isolate {
+    /// Builds the engine and loads the image into it.
+    pub fn load(image: &Image, limits: IsolateLimits) -> Result<Self, String> {
+        let host = Rc::new(Host::new(image, Duration::from_millis(limits.cpu_ms)));
+        let prelude_code = compile_prelude()?;
+        let runtime = Runtime::new().map_err(said)?;
+        runtime.set_max_stack_size(to_usize(limits.stack));
+        let context = Context::custom::<Intrinsics>(&runtime).map_err(said)?;
+        let (prelude, code) = context.with(|ctx| {
+            let prelude = Prelude::install(&ctx, &host, &prelude_code).catch(&ctx).map_err(said)?;
+            let code = bytecode::load(&ctx, &image.bytecode).catch(&ctx).map_err(said)?;
+            let code = Persistent::save(&ctx, code);
+            Ok::<_, String>((prelude, code))
+        })?;
+        runtime.run_gc();
+        let memory = to_usize(limits.memory);
+        // A collection writes to every object, and so copies every page of a fork: most calls end without one.
+        runtime.set_gc_threshold(memory / 4);
+        runtime.set_memory_limit(memory);
+        let interrupt = Rc::clone(&host);
+        runtime.set_interrupt_handler(Some(Box::new(move || interrupt.is_out_of_cpu())));
+        Ok(Self { prelude, code, is_module: image.module, host, context, runtime, memory })
+    }
+
+    /// Waits on the socket for the call, carries it out, and answers. To be run once, in a process of its own.
+    pub fn run(&self, socket: File) {
+        self.host.seed();
+        let Some(call) = self.host.accept(socket) else { return };
+        match self.context.with(|ctx| self.execute(&ctx, &call)) {
+            Ok(json) => self.host.succeed(&json),
+            Err(failure) => self.host.fail(&failure),
+        }
+    }
+
+    /// Evaluates the code and says what it lacks of a connector: the check that ends a compile.
+    pub fn inspect(&self) -> Result<(), Failure> {
+        self.context.with(|ctx| {
+            let (entry, missing) = (self.entry(&ctx)?, self.restored(&ctx, &self.prelude.missing)?);
+            match missing.call::<_, Option<String>>((entry,)) {
+                Ok(None) => Ok(()),
+                Ok(Some(lacking)) => Err(failure(
+                    FailureKind::NotAConnector,
+                    &format!("the code doesn't define {lacking}"),
+                    None,
+                )),
+                Err(error) => Err(self.failed(&ctx, error)),
+            }
+        })
+    }
+
+    fn execute(&self, ctx: &Ctx<'_>, call: &CallRequest) -> Result<String, Failure> {
+        let entry = self.entry(ctx)?;
+        let returned = self
+            .context_object(ctx, call)
+            .and_then(|context| self.prelude.call.clone().restore(ctx)?.call::<_, Value<'_>>((entry, context)))
+            .map_err(|error| self.failed(ctx, error))?;
+        let settled = self.settle(ctx, returned)?;
+        let to_json = self.restored(ctx, &self.prelude.to_json)?;
+        to_json.call::<_, String>((settled,)).map_err(|error| not_json(self.failed(ctx, error)))
+    }
+
+    /// Evaluates the code, once; its entry object.
+    fn entry<'js>(&self, ctx: &Ctx<'js>) -> Result<Value<'js>, Failure> {
+        self.host.start_cpu_clock();
+        let failed = |error| self.failed(ctx, error);
+        let code = self.code.clone().restore(ctx).map_err(failed)?;
+        let completion = bytecode::evaluate(ctx, &code).map_err(failed)?;
+        if !self.is_module {
+            return Ok(completion);
+        }
+        self.settle(ctx, completion)?;
+        bytecode::namespace(ctx, &code).and_then(|exports| exports.get(compile::ENTRY_EXPORT)).map_err(failed)
+    }
+
+    /// `ctx`: the prebuilt object and what is this call's own.
+    fn context_object<'js>(&self, ctx: &Ctx<'js>, call: &CallRequest) -> rquickjs::Result<Object<'js>> {
+        let context = self.prelude.ctx.clone().restore(ctx)?;
+        if call.files {
+            context.set("files", self.prelude.files.clone().restore(ctx)?)?;
+        }
+        if let Some(operation) = &call.operation {
+            let parse = self.prelude.parse.clone().restore(ctx)?;
+            context.set("operation", operation.as_str())?;
+            context.set("params", parse.call::<_, Value<'js>>((call.params.as_str(),))?)?;
+        }
+        Ok(context)
+    }
+
+    /// The value of a promise, once the jobs that it waits for have run; other values as they are.
+    fn settle<'js>(&self, ctx: &Ctx<'js>, value: Value<'js>) -> Result<Value<'js>, Failure> {
+        let Some(promise) = value.as_promise().cloned() else { return Ok(value) };
+        while promise.state() == PromiseState::Pending {
+            if !ctx.execute_pending_job() {
+                return Err(failure(
+                    FailureKind::NeverSettles,
+                    "the promise that the connector returned can never settle: nothing is left to run that could settle it",
+                    None,
+                ));
+            }
+            if self.host.was_out_of_cpu() {
+                return Err(failure(FailureKind::Cpu, "out of CPU time", None));
+            }
+        }
+        match promise.result::<Value<'js>>() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(self.failed(ctx, error)),
+            None => Ok(Value::new_undefined(ctx.clone())),
+        }
+    }
+
+    fn restored<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        function: &Persistent<Function<'static>>,
+    ) -> Result<Function<'js>, Failure> {
+        function.clone().restore(ctx).map_err(|error| self.failed(ctx, error))
+    }
+
+    fn failed(&self, ctx: &Ctx<'_>, error: rquickjs::Error) -> Failure {
+        if self.host.was_out_of_cpu() {
+            return failure(FailureKind::Cpu, "out of CPU time", None);
+        }
+        self.runtime.set_memory_limit(self.memory + HEAP_FOR_ERRORS);
+        match self.prelude.describe.clone().restore(ctx) {
+            Ok(function) => describe(ctx, &function, error),
+            Err(error) => failure(FailureKind::Thrown, &error.to_string(), None),
+        }
+    }
+}
+
+impl Prelude {
+    fn install(ctx: &Ctx<'_>, host: &Rc<Host>, code: &[u8]) -> rquickjs::Result<Self> {
+        let script = bytecode::load(ctx, code)?;
+        let make: Function<'_> = bytecode::evaluate(ctx, &script)?.get()?;
+        let exports: Object<'_> = make.call((context::natives(ctx, host)?,))?;
+        let api = context::register(ctx, &exports.get("api")?)?;
+        install_random(ctx, host)?;
+        let function = |name: &str| -> rquickjs::Result<Persistent<Function<'static>>> {
+            Ok(Persistent::save(ctx, exports.get::<_, Function<'_>>(name)?))
+        };
+        Ok(Self {
+            ctx: Persistent::save(ctx, api.ctx),
+            files: Persistent::save(ctx, api.files),
+            call: function("call")?,
+            describe: function("describe")?,
+            missing: function("missing")?,
+            parse: function("parse")?,
+            to_json: function("toJson")?,
+        })
+    }
+}
+
+/// Replaces Math.random, whose state every fork would share, by one that [`Host::seed`] seeds.
+fn install_random(ctx: &Ctx<'_>, host: &Rc<Host>) -> rquickjs::Result<()> {
+    let host = Rc::clone(host);
+    let random = Function::new(ctx.clone(), move || host.random())?.with_name("random")?;
+    let math: Object<'_> = ctx.globals().get("Math")?;
+    math.prop("random", rquickjs::object::Property::from(random).writable().configurable())
+}
+
+/// An engine with the bytecode loaded and nothing else: what benches compare a call with.
+pub struct Plain {
+    _code: Persistent<Value<'static>>,
+    _context: Context,
+    _runtime: Runtime,
+}
+
+impl Plain {
+    /// Makes the engine and reads the image's bytecode.
+    pub fn load(image: &Image) -> Result<Self, String> {
+        let runtime = Runtime::new().map_err(said)?;
+        let context = Context::full(&runtime).map_err(said)?;
+        let code = context.with(|ctx| {
+            bytecode::load(&ctx, &image.bytecode).map(|code| Persistent::save(&ctx, code)).catch(&ctx).map_err(said)
+        })?;
+        Ok(Self { _code: code, _context: context, _runtime: runtime })
+    }
+}
+
+/// The prelude as bytecode; it is the only source text that a zygote ever compiles.
+fn compile_prelude() -> Result<Vec<u8>, String> {
+    let runtime = Runtime::new().map_err(said)?;
+    let context = Context::full(&runtime).map_err(said)?;
+    context.with(|ctx| {
+        bytecode::write(&ctx, include_str!("prelude.js"), c"prelude", false).catch(&ctx).map_err(said)
+    })
+}
+
+/// Compiles a script to an image; an engine's early error is said in positions of the connector's own file.
+pub fn compile_to_bytecode(compiled: &Compiled, language: Language) -> Result<Image, Failure> {
+    let engine = |error: &dyn std::fmt::Display| failure(FailureKind::Memory, &error.to_string(), None);
+    let runtime = Runtime::new().map_err(|error| engine(&error))?;
+    let context = Context::full(&runtime).map_err(|error| engine(&error))?;
+    let module = compiled.kind == compile::Kind::Module;
+    context.with(|ctx| match bytecode::write(&ctx, &compiled.script, bytecode::FILE_NAME, module).catch(&ctx) {
+        Ok(bytecode) => Ok(Image { language, module, bytecode, positions: compiled.positions.to_bytes() }),
+        Err(rquickjs::CaughtError::Exception(exception)) => Err(failure(
+            FailureKind::Thrown,
+            &exception.message().unwrap_or_else(|| "the engine refused the code".to_owned()),
+            exception.stack().and_then(|stack| first_position(&stack, &compiled.positions)),
+        )),
+        Err(error) => Err(engine(&error)),
+    })
+}
+
+/// The position that the engine gives a syntax error: `    at connector:LINE:COLUMN`.
+fn first_position(stack: &str, positions: &PositionMap) -> Option<String> {
+    let mut numbers = stack.lines().next()?.rsplit(':').map(|number| number.trim_end_matches(')').parse().ok());
+    let (column, line) = (numbers.next()??, numbers.next()??);
+    positions.lookup(line, column).map(|(line, column)| format!("{line}:{column}"))
+}
+
+/// JSON.stringify's own refusals, told from errors of the code's.
+fn not_json(mut failed: Failure) -> Failure {
+    let refused = ["circular", "BigInt", "bigint"].iter().any(|word| failed.message.contains(word));
+    if failed.kind == FailureKind::Thrown && refused {
+        failed.kind = FailureKind::NotJson;
+    }
+    failed
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
