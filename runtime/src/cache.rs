@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::isolate::{ENGINE, Image};
+use crate::isolate::{Image, stamp};
 use crate::package::{Code, Language};
 
 /// The format of an entry; part of every key, so that another format is another entry.
@@ -120,7 +120,7 @@ fn entry_name(code: &Code) -> String {
         Language::TypeScript => "ts",
         Language::JavaScript => "js",
     };
-    for part in [FORMAT, ENGINE, std::env::consts::ARCH, language] {
+    for part in [FORMAT, &stamp(), std::env::consts::ARCH, language] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }

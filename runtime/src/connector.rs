@@ -315,10 +315,11 @@ impl Connector {
     fn readable_secrets(&self, call: &Call) -> BTreeMap<String, String> {
         let mut readable: BTreeMap<String, String> = self.config_strings(call).collect();
         readable.extend(call.secrets.clone());
-        let has_token = matches!(
-            self.manifest.auth_method,
-            AuthMethod::ApiKey | AuthMethod::BearerToken | AuthMethod::OAuth2
-        );
+        let is_token = |method: &AuthMethod| {
+            matches!(method, AuthMethod::ApiKey | AuthMethod::BearerToken | AuthMethod::OAuth2)
+        };
+        let has_token =
+            is_token(&self.manifest.auth_method) || self.manifest.supported_auth_methods.iter().any(is_token);
         if let (true, Some(binding)) = (has_token, self.manifest.secret_bindings.first()) {
             for (absent, present) in [(binding.as_str(), "accessToken"), ("accessToken", binding.as_str())] {
                 if let (None, Some(value)) = (readable.get(absent), call.secrets.get(present)) {

@@ -28,8 +28,11 @@ impl Redactor {
         if patterns.is_empty() {
             return Self::default();
         }
-        let automaton =
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            // Host names and header names change case on their way.
+            .ascii_case_insensitive(true)
+            .build(patterns);
         // Building fails only past 2^31 states: gigabytes of secrets. Nothing would be safe to show then.
         Self { automaton: Some(automaton.unwrap_or_else(|_| everything())) }
     }
@@ -89,11 +92,12 @@ impl Redactor {
 /// An automaton that matches every character.
 fn everything() -> AhoCorasick {
     // 256 one-byte patterns always build.
-    AhoCorasick::new((0..=255u8).map(|byte| [byte])).unwrap_or_else(|_| unreachable!("256 patterns of one byte"))
+    AhoCorasick::new((0..=255u8).map(|byte| [byte]))
+        .unwrap_or_else(|_| unreachable!("256 patterns of one byte"))
 }
 
 fn add_forms(secret: &str, patterns: &mut BTreeSet<String>) {
-    for form in [secret.to_owned(), json_escaped(secret), ascii_json_escaped(secret)] {
+    for form in json_forms(secret) {
         for encoded in [
             percent_encoded(&form, Unreserved::Component, true),
             percent_encoded(&form, Unreserved::Component, false),
@@ -101,19 +105,30 @@ fn add_forms(secret: &str, patterns: &mut BTreeSet<String>) {
             percent_encoded(&form, Unreserved::Rfc3986, false),
             percent_encoded(&form, Unreserved::Form, true),
             percent_encoded(&form, Unreserved::Query, true),
+            percent_encoded(&form, Unreserved::Path, true),
+            percent_encoded(&form, Unreserved::Uri, true),
         ] {
+            // A server may well answer with the URL in JSON.
+            patterns.insert(json_escaped(&encoded));
+            patterns.insert(encoded);
+        }
+        for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
+            patterns.insert(engine.encode(&form));
+        }
+        for encoded in within_base64(form.as_bytes()) {
+            patterns.insert(encoded.replace('+', "-").replace('/', "_"));
+            patterns.insert(percent_encoded(&encoded, Unreserved::Component, true));
             patterns.insert(encoded);
         }
         patterns.insert(form);
     }
-    for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
-        patterns.insert(engine.encode(secret));
-    }
-    for encoded in within_base64(secret.as_bytes()) {
-        patterns.insert(encoded.replace('+', "-").replace('/', "_"));
-        patterns.insert(percent_encoded(&encoded, Unreserved::Component, true));
-        patterns.insert(encoded);
-    }
+}
+
+/// The secret as it is, in JSON, and in JSON that is a string of JSON. Most secrets are the same in all three.
+fn json_forms(secret: &str) -> BTreeSet<String> {
+    let once = [json_escaped(secret), ascii_json_escaped(secret)];
+    let twice = once.each_ref().map(|form| json_escaped(form));
+    once.into_iter().chain(twice).chain([secret.to_owned()]).collect()
 }
 
 /// The characters that a secret contributes to base64 of longer text, at each of the three places in a group where it may
@@ -162,6 +177,10 @@ enum Unreserved {
     Form,
     /// What the URL standard leaves alone in a query: all but the characters that would end or break it.
     Query,
+    /// What the URL standard leaves alone in a path.
+    Path,
+    /// `encodeURI`
+    Uri,
 }
 
 impl Unreserved {
@@ -172,6 +191,8 @@ impl Unreserved {
                 Self::Rfc3986 => b"-_.~".contains(&byte),
                 Self::Form => b"*-._".contains(&byte),
                 Self::Query => byte.is_ascii_graphic() && !b"\"#<>'".contains(&byte),
+                Self::Path => byte.is_ascii_graphic() && !b"\"#<>?`{}".contains(&byte),
+                Self::Uri => b"-_.!~*'();/?:@&=+$,#".contains(&byte),
             }
     }
 }
@@ -209,6 +230,8 @@ mod tests {
             "p%40ss+%22w%5C%C3%B6%2Frd%2B1%0A".to_owned(),
             "p@ss%20%22w\\%C3%B6/rd+1%0A".to_owned(),
             r#"p@ss \"w\\\u00f6/rd+1\n"#.to_owned(),
+            r#"{\"url\":\"/?q=p@ss%20%22w\\%C3%B6/rd+1%0A\"}"#.to_owned(),
+            secret.to_ascii_uppercase(),
         ] {
             let said = redactor.text(&leak).into_owned();
             assert!(said.contains(REDACTED), "{leak:?} came out as {said:?}");

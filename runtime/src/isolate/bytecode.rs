@@ -14,6 +14,12 @@ use rquickjs::{Ctx, Error, FromJs, Object, Result, Value, qjs};
 /// The name that the engine knows the connector's code by.
 pub(super) const FILE_NAME: &CStr = c"connector";
 
+/// The version that the engine gives of itself.
+pub(super) fn engine_version() -> String {
+    // SAFETY: the engine returns a constant, NUL-terminated string.
+    unsafe { CStr::from_ptr(qjs::JS_GetVersion()) }.to_string_lossy().into_owned()
+}
+
 /// Compiles source text to bytecode, without its source but with its line table. The context needs the `Eval` intrinsic.
 pub(super) fn write(ctx: &Ctx<'_>, source: &str, file_name: &CStr, module: bool) -> Result<Vec<u8>> {
     let source = std::ffi::CString::new(source)?;
@@ -73,6 +79,14 @@ pub(super) fn namespace<'js>(ctx: &Ctx<'js>, module: &Value<'js>) -> Result<Obje
         qjs::JS_GetModuleNamespace(ctx.as_raw().as_ptr(), definition)
     };
     Object::from_js(ctx, checked(ctx, namespace)?)
+}
+
+/// Sets the heap's limit, in bytes, from within the context, where [`rquickjs::Runtime`] is locked.
+pub(super) fn set_memory_limit(ctx: &Ctx<'_>, limit: usize) {
+    // SAFETY: only reads the context's runtime, which outlives it.
+    let runtime = unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) };
+    // SAFETY: only sets a number of the runtime, on the one thread that there is.
+    unsafe { qjs::JS_SetMemoryLimit(runtime, limit as _) };
 }
 
 /// Takes ownership of a raw value, or of the exception that stands in for it.

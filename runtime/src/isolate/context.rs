@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use rquickjs::function::Opt;
-use rquickjs::{Array, Ctx, Function, Object, Result};
+use rquickjs::object::Property;
+use rquickjs::{Ctx, Function, Object, Result};
 
 use super::error::throw;
 use super::host::Host;
@@ -23,12 +24,7 @@ struct Row {
     doc: &'static str,
 }
 
-const fn row(
-    object: &'static str,
-    name: &'static str,
-    signature: &'static str,
-    doc: &'static str,
-) -> Row {
+const fn row(object: &'static str, name: &'static str, signature: &'static str, doc: &'static str) -> Row {
     Row { object, name, signature, doc }
 }
 
@@ -113,10 +109,7 @@ pub(super) fn register<'js>(ctx: &Ctx<'js>, functions: &Object<'js>) -> Result<A
     }
     api.ctx.set("http", http)?;
     api.ctx.set("secrets", secrets)?;
-    ctx.globals().prop(
-        "console",
-        rquickjs::object::Property::from(console).writable().configurable(),
-    )?;
+    ctx.globals().prop("console", Property::from(console).writable().configurable())?;
     Ok(api)
 }
 
@@ -128,9 +121,10 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js
         "http",
         Function::new(ctx.clone(), move |ctx: Ctx<'js>, head: String| {
             let (head, body) = h.http(head).map_err(|refusal| throw(&ctx, &refusal))?;
-            let answer = Array::new(ctx)?;
-            answer.set(0, head)?;
-            answer.set(1, body)?;
+            // Defined, not set: a setter on a prototype of the connector's must not see them.
+            let answer = Object::new(ctx)?;
+            answer.prop("head", Property::from(head))?;
+            answer.prop("body", Property::from(body))?;
             Ok::<_, rquickjs::Error>(answer)
         })?,
     )?;
@@ -162,10 +156,7 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js
             h.position(line.unwrap_or(0), column.unwrap_or(0))
         })?,
     )?;
-    native.set(
-        "base64Encode",
-        Function::new(ctx.clone(), |text: String| encode_base64(text.as_bytes()))?,
-    )?;
+    native.set("base64Encode", Function::new(ctx.clone(), |text: String| encode_base64(text.as_bytes()))?)?;
     native.set(
         "base64Decode",
         Function::new(ctx.clone(), |ctx: Ctx<'js>, base64: String| {
@@ -192,7 +183,11 @@ pub fn connector_types() -> String {
     let mut types = String::from(HEADER);
     for (object, name, doc) in [
         ("console", "ConnectorConsole", "What is logged is kept with the call."),
-        ("http", "ConnectorHttp", "HTTP to the hosts that the manifest's `allowedHosts` names. Requests are synchronous."),
+        (
+            "http",
+            "ConnectorHttp",
+            "HTTP to the hosts that the manifest's `allowedHosts` names. Requests are synchronous.",
+        ),
         ("secrets", "ConnectorSecrets", "The connection's credentials and configuration."),
         ("files", "ConnectorFiles", "Storage for files that are too large for a result."),
     ] {

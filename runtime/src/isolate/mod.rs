@@ -40,8 +40,12 @@ type Intrinsics = (
 /// Heap left to the wording of an error once the limit is reached, in bytes.
 const HEAP_FOR_ERRORS: usize = 1024 * 1024;
 
-/// The engine's name and version, by which bytecode is stamped: another build may number its instructions otherwise.
-pub const ENGINE: &str = concat!("quickjs-ng via rquickjs 0.14, portcullis ", env!("CARGO_PKG_VERSION"));
+/// What bytecode is stamped with: the engine's version and the code that makes and loads it. Another engine numbers its
+/// instructions otherwise, another compiler places the entry elsewhere.
+pub fn stamp() -> String {
+    let engine = bytecode::engine_version();
+    format!("quickjs-ng {engine}, portcullis {} {}", env!("CARGO_PKG_VERSION"), env!("PORTCULLIS_COMPILER_STAMP"))
+}
 
 /// A connector as it is loaded into an isolate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +80,6 @@ pub struct Isolate {
     is_module: bool,
     host: Rc<Host>,
     context: Context,
-    runtime: Runtime,
     memory: usize,
 }
 
@@ -112,7 +115,7 @@ impl Isolate {
         runtime.set_memory_limit(memory);
         let interrupt = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || interrupt.is_out_of_cpu())));
-        Ok(Self { prelude, code, is_module: image.module, host, context, runtime, memory })
+        Ok(Self { prelude, code, is_module: image.module, host, context, memory })
     }
 
     /// Waits on the socket for the call, carries it out, and answers. To be run once, in a process of its own.
@@ -183,15 +186,16 @@ impl Isolate {
     fn settle<'js>(&self, ctx: &Ctx<'js>, value: Value<'js>) -> Result<Value<'js>, Failure> {
         let Some(promise) = value.as_promise().cloned() else { return Ok(value) };
         while promise.state() == PromiseState::Pending {
-            if !ctx.execute_pending_job() {
+            let has_run = ctx.execute_pending_job();
+            if self.host.was_out_of_cpu() {
+                return Err(failure(FailureKind::Cpu, "out of CPU time", None));
+            }
+            if !has_run {
                 return Err(failure(
                     FailureKind::NeverSettles,
                     "the promise that the connector returned can never settle: nothing is left to run that could settle it",
                     None,
                 ));
-            }
-            if self.host.was_out_of_cpu() {
-                return Err(failure(FailureKind::Cpu, "out of CPU time", None));
             }
         }
         match promise.result::<Value<'js>>() {
@@ -213,11 +217,13 @@ impl Isolate {
         if self.host.was_out_of_cpu() {
             return failure(FailureKind::Cpu, "out of CPU time", None);
         }
-        self.runtime.set_memory_limit(self.memory + HEAP_FOR_ERRORS);
-        match self.prelude.describe.clone().restore(ctx) {
+        bytecode::set_memory_limit(ctx, self.memory + HEAP_FOR_ERRORS);
+        let described = match self.prelude.describe.clone().restore(ctx) {
             Ok(function) => describe(ctx, &function, error),
             Err(error) => failure(FailureKind::Thrown, &error.to_string(), None),
-        }
+        };
+        // To describe what was thrown may take code of the connector's: a getter that loops.
+        if self.host.was_out_of_cpu() { failure(FailureKind::Cpu, "out of CPU time", None) } else { described }
     }
 }
 

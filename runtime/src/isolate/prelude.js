@@ -6,7 +6,7 @@
   'use strict';
 
   const { parse, stringify } = JSON;
-  const { defineProperty } = Object;
+  const { defineProperty, getPrototypeOf } = Object;
   const { isArray } = Array;
   const resolve = Promise.resolve.bind(Promise);
   const functionCall = Function.prototype.call;
@@ -14,9 +14,12 @@
   const callable = (method) => bind(functionCall, method);
   const toWellFormed = callable(String.prototype.toWellFormed);
   const slice = callable(String.prototype.slice);
+  const toLowerCase = callable(String.prototype.toLowerCase);
+  const startsWith = callable(String.prototype.startsWith);
   const join = callable(Array.prototype.join);
   const keysOf = Object.keys;
   const ErrorOf = Error;
+  const ErrorPrototype = Error.prototype;
   const TypeErrorOf = TypeError;
   const RangeErrorOf = RangeError;
   const InternalErrorOf = globalThis.InternalError ?? RangeError;
@@ -73,11 +76,21 @@
 
   const MAX_CAUSES = 5;
 
-  const stackOf = (error) => {
-    let stack = typeof error.stack === 'string' ? error.stack : heading(error);
-    let cause = error.cause;
+  // A class that names itself after `super(message)` has a stack that is headed `Error: message` still.
+  const renamed = (stack, error) => {
+    const head = heading(error);
+    const name = StringOf(error.name ?? 'Error');
+    const unnamed = 'Error' + slice(head, name.length);
+    return name !== 'Error' && startsWith(stack + '\n', unnamed + '\n') ? head + slice(stack, unnamed.length) : stack;
+  };
+
+  const stackOf = (error) => (typeof error.stack === 'string' ? renamed(error.stack, error) : heading(error));
+
+  const stackWithCauses = (error) => {
+    let stack = stackOf(error);
+    let { cause } = error;
     for (let n = 0; n < MAX_CAUSES && cause instanceof ErrorOf; n++) {
-      stack += '\nCaused by: ' + (typeof cause.stack === 'string' ? cause.stack : heading(cause));
+      stack += '\nCaused by: ' + stackOf(cause);
       cause = cause.cause;
     }
     return stack;
@@ -94,15 +107,22 @@
     return StringOf(thrown);
   };
 
+  const stackSaid = (thrown) => {
+    try {
+      return thrown instanceof ErrorOf ? errorText(stackWithCauses(thrown)) : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+
   // What is said of a thrown value: [kind, message, stack?].
   const describe = (thrown) => {
     try {
-      const isError = thrown instanceof ErrorOf;
       let kind = 'thrown';
       if (thrown === null) kind = 'memory';
-      else if (thrown instanceof InternalErrorOf && thrown.message === 'out of memory') kind = 'memory';
+      else if (thrown instanceof InternalErrorOf && slice(StringOf(thrown.message), 0, 13) === 'out of memory') kind = 'memory';
       else if (thrown instanceof RangeErrorOf && thrown.message === 'Maximum call stack size exceeded') kind = 'stack';
-      return [kind, errorText(messageOf(thrown)), isError ? errorText(stackOf(thrown)) : undefined];
+      return [kind, errorText(messageOf(thrown)), stackSaid(thrown)];
     } catch {
       return ['thrown', 'the connector threw a value that can\'t be described', undefined];
     }
@@ -112,7 +132,7 @@
 
   const show = (value) => {
     if (typeof value === 'string') return value;
-    if (value instanceof ErrorOf) return stackOf(value);
+    if (value instanceof ErrorOf) return stackWithCauses(value);
     if (typeof value === 'bigint') return StringOf(value) + 'n';
     if (typeof value === 'object' && value !== null) {
       try {
@@ -129,6 +149,21 @@
     for (let i = 0; i < values.length; i++) append(shown, show(values[i]));
     native.log(level, text(join(shown, ' ')));
   };
+
+  // An Error of the host's, made anew: the engine builds the stack of its own before it knows the message.
+  const asking = (ask) => (first, second) => {
+    try {
+      return ask(first, second);
+    } catch (error) {
+      // The engine's own, such as for want of stack, are of other classes.
+      throw error !== null && getPrototypeOf(error) === ErrorPrototype ? new ErrorOf(error.message) : error;
+    }
+  };
+
+  const askHttp = asking(native.http);
+  const askDownload = asking(native.download);
+  const askStore = asking(native.store);
+  const askDecode = asking(native.base64Decode);
 
   // ── http ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +258,10 @@
   };
 
   const request = (method) => (url, options) => {
-    if (url === undefined || url === null) throw new TypeErrorOf('ctx.http.' + method + ' needs a URL');
+    if (url === undefined || url === null) throw new TypeErrorOf('ctx.http.' + toLowerCase(method) + ' needs a URL');
     const given = optionsOf(options);
     const { body, binary_body, form_fields } = bodyOf(given, method);
-    const answer = native.http(stringify({
+    const answer = askHttp(stringify({
       method,
       url: text(url),
       headers: headerList(given.headers),
@@ -235,7 +270,7 @@
       binary_body,
       form_fields,
     }));
-    return responseOf(parse(answer[0]), answer[1]);
+    return responseOf(parse(answer.head), answer.body);
   };
 
   // ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +279,7 @@
     if (url === undefined || url === null) throw new TypeErrorOf('ctx.files.download needs a URL');
     const given = optionsOf(options);
     const file_name = optional(given.fileName, 'options.fileName');
-    return parse(native.download(stringify({ url: text(url), headers: headerList(given.headers), file_name })));
+    return parse(askDownload(stringify({ url: text(url), headers: headerList(given.headers), file_name })));
   };
 
   const store = (data, options) => {
@@ -258,7 +293,7 @@
       content_type: optional(contentType, 'options.contentType') ?? 'application/octet-stream',
       file_name: optional(fileName, 'options.fileName') ?? 'file',
     };
-    return parse(native.store(stringify(head), toWellFormed(data)));
+    return parse(askStore(stringify(head), toWellFormed(data)));
   };
 
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,7 +312,7 @@
     'http.delete': request('DELETE'),
     'secrets.get': (key) => native.secret(text(key)),
     'base64Encode': (utf8) => native.base64Encode(text(utf8)),
-    'base64Decode': (base64) => native.base64Decode(text(base64)),
+    'base64Decode': (base64) => askDecode(text(base64)),
     'files.download': download,
     'files.store': store,
   };

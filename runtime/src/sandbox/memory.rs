@@ -46,7 +46,7 @@ impl HotMemory {
     }
 
     /// Makes all of it present in this process.
-    pub(super) fn populate(&self) {
+    pub(super) fn populate(&self, _ahead: bool) {
         for &(start, len) in &self.written {
             populate(start, len, Access::Write);
         }

@@ -115,8 +115,8 @@ fn converse(
     supervision: &Supervision<'_>,
     report: &mut Report,
 ) -> Result<String, CallError> {
-    if process.send(&encode(Kind::Call, call, b""), supervision.deadline).is_err() {
-        return Err(supervision.ended(process, &WireError::Closed));
+    if let Err(error) = process.send(&encode(Kind::Call, call, b""), supervision.deadline) {
+        return Err(supervision.ended(process, &error.into()));
     }
     loop {
         let max_len = |kind| supervision.max_len(kind, report);
@@ -129,6 +129,9 @@ fn converse(
                 report.log(&frame, supervision.limits)?;
                 continue;
             }
+            Kind::Result if frame.payload().len() as u64 > supervision.limits.result => {
+                return Err(CallError::exceeded(Exceeded::Result(supervision.limits.result)));
+            }
             Kind::Result => return Ok(frame.text()),
             Kind::Failure => return Err(supervision.failed(&frame, report)),
             Kind::Exited => return Err(supervision.exited(&frame)),
@@ -137,8 +140,8 @@ fn converse(
             Kind::FileStore => supervision.store(&frame, report)?,
             _ => return Err(CallError::crashed("it broke the sandbox's protocol")),
         };
-        if process.send(&answer, supervision.deadline).is_err() {
-            return Err(supervision.ended(process, &WireError::Closed));
+        if let Err(error) = process.send(&answer, supervision.deadline) {
+            return Err(supervision.ended(process, &error.into()));
         }
     }
 }
@@ -457,7 +460,8 @@ fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
 
 fn last_segment(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
-    path.rsplit('/').next().unwrap_or_default().to_owned()
+    let path = path.split_once("://").map_or(path, |(_, after_scheme)| after_scheme);
+    path.rsplit_once('/').map_or(String::new(), |(_, last)| last.to_owned())
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

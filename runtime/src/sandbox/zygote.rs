@@ -124,9 +124,7 @@ fn connector(control: &OwnedFd, image: OwnedFd, command: ConnectorCommand) {
     serve(|command_, descriptors, nursery| {
         let (Command::Fork { ahead }, Some(socket)) = (command_, descriptors.into_iter().next()) else { return };
         nursery.fork(Some(socket), |socket| {
-            if ahead {
-                memory.populate();
-            }
+            memory.populate(ahead);
             run_jailed(&socket, command.jail, |socket| isolate.run(socket));
         });
     })
