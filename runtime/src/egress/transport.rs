@@ -18,6 +18,10 @@ use super::attempt::{self, Attempt};
 use super::error::Phase;
 use super::resolver::{AddressResolver, ResolveError};
 
+/// How long a connection may take to come about, where the deadline leaves that much: so that a host that doesn't answer
+/// is an Error that the connector sees, and not the end of its call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why no connection came about; travels through ureq inside [`ureq::Error::Other`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
@@ -69,7 +73,7 @@ impl Dialler {
     }
 
     fn dial(&self, uri: &Uri, is_proxy: bool) -> Result<TcpTransport, DialError> {
-        let deadline = attempt::with(|attempt| attempt.deadline);
+        let deadline = attempt::with(|attempt| attempt.deadline).min(Instant::now() + CONNECT_TIMEOUT);
         let (host, port) = host_and_port(uri)?;
         attempt::with(|attempt| attempt.phase = Phase::Resolving);
         let addresses = match is_proxy {

@@ -16,8 +16,10 @@ pub(super) const FILE_NAME: &CStr = c"connector";
 
 /// The version that the engine gives of itself.
 pub(super) fn engine_version() -> String {
+    // SAFETY: takes nothing and changes nothing.
+    let version = unsafe { qjs::JS_GetVersion() };
     // SAFETY: the engine returns a constant, NUL-terminated string.
-    unsafe { CStr::from_ptr(qjs::JS_GetVersion()) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned()
 }
 
 /// Compiles source text to bytecode, without its source but with its line table. The context needs the `Eval` intrinsic.
@@ -59,11 +61,10 @@ pub(super) fn load<'js>(ctx: &Ctx<'js>, bytecode: &[u8]) -> Result<Value<'js>> {
 
 /// Evaluates what [`load`] read: a script's completion value, or the promise of a module's evaluation.
 pub(super) fn evaluate<'js>(ctx: &Ctx<'js>, code: &Value<'js>) -> Result<Value<'js>> {
-    // SAFETY: `code` is a compiled function or module of this context; the engine frees one reference, so it gets its own.
-    let completion = unsafe {
-        let owned = qjs::JS_DupValue(ctx.as_raw().as_ptr(), code.as_raw());
-        qjs::JS_EvalFunction(ctx.as_raw().as_ptr(), owned)
-    };
+    // SAFETY: `code` is a value of this context; its count of references goes up by one.
+    let owned = unsafe { qjs::JS_DupValue(ctx.as_raw().as_ptr(), code.as_raw()) };
+    // SAFETY: a compiled function or module of this context; the engine frees the reference made above.
+    let completion = unsafe { qjs::JS_EvalFunction(ctx.as_raw().as_ptr(), owned) };
     checked(ctx, completion)
 }
 
@@ -73,11 +74,10 @@ pub(super) fn namespace<'js>(ctx: &Ctx<'js>, module: &Value<'js>) -> Result<Obje
     if unsafe { qjs::JS_VALUE_GET_TAG(module.as_raw()) } != qjs::JS_TAG_MODULE {
         return Err(Error::Unknown);
     }
-    // SAFETY: a value of this tag points to a module definition, which `module` keeps alive.
-    let namespace = unsafe {
-        let definition = qjs::JS_VALUE_GET_PTR(module.as_raw()).cast();
-        qjs::JS_GetModuleNamespace(ctx.as_raw().as_ptr(), definition)
-    };
+    // SAFETY: a value of this tag holds a pointer.
+    let definition = unsafe { qjs::JS_VALUE_GET_PTR(module.as_raw()) }.cast();
+    // SAFETY: it points to a module definition of this context, which `module` keeps alive.
+    let namespace = unsafe { qjs::JS_GetModuleNamespace(ctx.as_raw().as_ptr(), definition) };
     Object::from_js(ctx, checked(ctx, namespace)?)
 }
 

@@ -237,6 +237,7 @@ const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the kernel's filter sees 32 bits as well")]
 mod tests {
     use super::*;
 

@@ -46,7 +46,7 @@ impl HotMemory {
     }
 
     /// Makes all of it present in this process.
-    pub(super) fn populate(&self, _ahead: bool) {
+    pub(super) fn populate(&self) {
         for &(start, len) in &self.written {
             populate(start, len, Access::Write);
         }
@@ -156,7 +156,7 @@ mod tests {
     fn of_the_stack_only_the_used_part_counts() {
         let stack = Mapping { start: 0x10_0000, end: 0x90_0000, is_writable: true, is_file: false };
         let (start, len) = stack.used_part(0x8f_0123);
-        assert_eq!((start, start + len), (0x8f_0123 - STACK_AHEAD & !0xfff, 0x90_0000));
+        assert_eq!((start, start + len), ((0x8f_0123 - STACK_AHEAD) & !0xfff, 0x90_0000));
         assert_eq!(stack.used_part(0x1000), (0x10_0000, 0x80_0000));
     }
 }

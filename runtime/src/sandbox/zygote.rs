@@ -101,8 +101,9 @@ fn use_utc() {
     unsafe { tzset() };
 }
 
+// SAFETY: the declaration is POSIX's: no arguments, no result.
 unsafe extern "C" {
-    /// POSIX's; the libc crate has it for other systems only.
+    /// The libc crate has it for other systems only.
     fn tzset();
 }
 
@@ -124,7 +125,9 @@ fn connector(control: &OwnedFd, image: OwnedFd, command: ConnectorCommand) {
     serve(|command_, descriptors, nursery| {
         let (Command::Fork { ahead }, Some(socket)) = (command_, descriptors.into_iter().next()) else { return };
         nursery.fork(Some(socket), |socket| {
-            memory.populate(ahead);
+            if ahead {
+                memory.populate();
+            }
             run_jailed(&socket, command.jail, |socket| isolate.run(socket));
         });
     })
@@ -215,13 +218,14 @@ struct Nursery {
 impl Nursery {
     fn new() -> Option<Self> {
         let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: `sigemptyset` initialises the set that the other calls read; all of them live in this process only.
-        let raw = unsafe {
-            libc::sigemptyset(signals.as_mut_ptr());
-            libc::sigaddset(signals.as_mut_ptr(), libc::SIGCHLD);
-            libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut());
-            libc::signalfd(-1, signals.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC)
-        };
+        // SAFETY: initialises the set that the calls below read.
+        unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGCHLD) };
+        // SAFETY: the set is initialised; the process has one thread.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: the set is initialised.
+        let raw = unsafe { libc::signalfd(-1, signals.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
         if raw < 0 {
             return None;
         }
