@@ -19,7 +19,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tiberius", &["runtime/src/sql"]),
     ("axum", &["src/http", "src/mcp", "src/console"]),
     ("seccompiler", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),
-    ("libc", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),
+    ("libc", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote", "runtime/src/isolate/bytecode"]),
 ];
 
 /// Where `unsafe` may stand.

@@ -28,7 +28,9 @@ const MAX_ENTRY: u64 = 32 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// Others may read or write the folder, or it is somebody else's.
-    #[error("the bytecode cache {path:?} must be a folder of yours that nobody else can enter: chmod 700 it, or remove it")]
+    #[error(
+        "the bytecode cache {path:?} must be a folder of yours that nobody else can enter: chmod 700 it, or remove it"
+    )]
     NotPrivate {
         /// The folder.
         path: PathBuf,
@@ -106,7 +108,8 @@ impl BytecodeCache {
 
     fn mac(&self, name: &str, body: &[u8]) -> Hmac<Sha256> {
         // A key of any length is taken.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap_or_else(|_| unreachable!("HMAC takes any key"));
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.key).unwrap_or_else(|_| unreachable!("HMAC takes any key"));
         mac.update(name.as_bytes());
         mac.update(body);
         mac

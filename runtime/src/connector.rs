@@ -19,9 +19,9 @@ use crate::manifest::host::AllowedHosts;
 use crate::manifest::{AuthMethod, Diagnostic, Kind, Manifest, Operation, Severity, nearest};
 use crate::package::{Package, PackageError};
 use crate::redact::Redactor;
+use crate::sandbox::processes::{ConnectorProcesses, Keeper};
 use crate::sandbox::supervisor::{LogLine, Report, Supervision, supervise};
 use crate::sandbox::wire::CallRequest;
-use crate::sandbox::processes::{ConnectorProcesses, Keeper};
 use crate::sandbox::{CompileFailure, Sandbox, SandboxError};
 
 /// What every connector runs in: one per gateway, or per run of the command line.
@@ -158,7 +158,15 @@ impl Engine {
 
 fn code_diagnostic(package: &Package, severity: Severity, message: &str) -> Diagnostic {
     let file = package.code().map_or("connector.ts", crate::package::Code::file_name).to_owned();
-    Diagnostic { severity, file, pointer: String::new(), line: 1, column: 1, message: message.to_owned(), help: None }
+    Diagnostic {
+        severity,
+        file,
+        pointer: String::new(),
+        line: 1,
+        column: 1,
+        message: message.to_owned(),
+        help: None,
+    }
 }
 
 fn compile_diagnostics(package: &Package, failure: CompileFailure) -> Vec<Diagnostic> {
@@ -353,7 +361,12 @@ impl Connector {
         }
     }
 
-    fn run(&self, call: &Call, request: &CallRequest, started: Instant) -> (Result<Value, CallError>, Report) {
+    fn run(
+        &self,
+        call: &Call,
+        request: &CallRequest,
+        started: Instant,
+    ) -> (Result<Value, CallError>, Report) {
         let parts = &self.engine.inner;
         let deadline_limit = self.deadline(call);
         let deadline = started + deadline_limit;
@@ -395,7 +408,10 @@ fn sandbox_error(error: &SandboxError) -> CallError {
 
 fn parse_result(json: &str) -> Result<Value, CallError> {
     parse_json(json).map_err(|error| {
-        CallError::new(ErrorCode::ProviderError, format!("the connector's result can't be passed on: {error}"))
+        CallError::new(
+            ErrorCode::ProviderError,
+            format!("the connector's result can't be passed on: {error}"),
+        )
     })
 }
 

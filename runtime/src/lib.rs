@@ -31,6 +31,7 @@ mod json_text;
 mod limits;
 pub mod manifest;
 pub mod package;
+mod ready;
 mod redact;
 #[doc(hidden)]
 pub mod sandbox;

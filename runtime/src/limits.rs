@@ -100,7 +100,9 @@ impl fmt::Display for Exceeded {
             Self::Memory(n) => write!(f, "the call used more than its {} of memory", Bytes(n)),
             Self::Stack(n) => write!(f, "the call used more than its {} of stack", Bytes(n)),
             Self::HttpRequests(n) => write!(f, "the call made more than its {n} HTTP requests"),
-            Self::ResponseBody(n) => write!(f, "an HTTP response's body is larger than the limit of {}", Bytes(n)),
+            Self::ResponseBody(n) => {
+                write!(f, "an HTTP response's body is larger than the limit of {}", Bytes(n))
+            }
             Self::File(n) => write!(f, "a file is larger than the limit of {}", Bytes(n)),
             Self::Result(n) => write!(f, "the result is larger than the limit of {}", Bytes(n)),
             Self::Logs(n) => write!(f, "the call logged more than its {}", Bytes(n)),

@@ -158,13 +158,12 @@ fn idle_parent() -> ExitCode {
     let socket = io::stdin().as_fd().try_clone_to_owned().expect("the socket");
     let mut child = Command::new("/proc/self/exe");
     let child = child.env(ATTACK, "wait").stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
-    let _ = child.spawn().expect("a child");
+    let mut child = child.spawn().expect("a child");
     // Only the child may hold the socket now.
     let nothing = File::open("/dev/null").expect("/dev/null");
     rustix::stdio::dup2_stdin(&nothing).expect("a descriptor");
-    loop {
-        thread::sleep(Duration::from_secs(1));
-    }
+    let _ = child.wait();
+    ExitCode::SUCCESS
 }
 
 fn expect(holds: bool, message: impl FnOnce() -> String) -> Result<(), Failed> {
@@ -261,10 +260,10 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("open a file", || try_it(File::open("/etc/passwd"))),
     ("open itself", || try_it(File::open("/proc/self/mem"))),
     ("make a file", || {
-        try_it(OpenOptions::new().write(true).create(true).truncate(true).open("/tmp/portcullis-jail"))
+        try_it(OpenOptions::new().write(true).create(true).truncate(true).open("/tmp/portcullis-jail"));
     }),
     ("open below a folder", || {
-        try_it(rustix::fs::open("/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+        try_it(rustix::fs::open("/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()));
     }),
     ("list a folder", || try_it(fs::read_dir("/"))),
     ("stat", || try_it(fs::metadata("/"))),
@@ -285,7 +284,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("change the root", || try_it(nix::unistd::chroot("/"))),
     ("pivot the root", || try_it(nix::unistd::pivot_root("/", "/"))),
     ("make a pipe file", || {
-        try_it(nix::unistd::mkfifo("/tmp/portcullis-jail-fifo", nix::sys::stat::Mode::S_IRUSR))
+        try_it(nix::unistd::mkfifo("/tmp/portcullis-jail-fifo", nix::sys::stat::Mode::S_IRUSR));
     }),
     ("watch files", || try_it(rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::empty()))),
     ("file system of a path", || try_it(rustix::fs::statfs("/"))),
@@ -299,7 +298,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("ioctl nonblocking", || try_it(rustix::io::ioctl_fionbio(socket(), true))),
     ("pipe", || try_it(rustix::pipe::pipe())),
     ("splice", || {
-        try_it(rustix::pipe::splice(socket(), None, socket(), None, 1, rustix::pipe::SpliceFlags::empty()))
+        try_it(rustix::pipe::splice(socket(), None, socket(), None, 1, rustix::pipe::SpliceFlags::empty()));
     }),
     ("sendfile", || try_it(rustix::fs::sendfile(socket(), socket(), None, 1))),
     ("copy_file_range", || try_it(rustix::fs::copy_file_range(socket(), None, socket(), None, 1))),
@@ -314,7 +313,7 @@ const ATTACKS: &[(&str, Attack)] = &[
             "/portcullis-jail",
             nix::fcntl::OFlag::O_RDWR,
             nix::sys::stat::Mode::S_IRUSR,
-        ))
+        ));
     }),
     ("eventfd", || try_it(rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()))),
     ("epoll", || try_it(rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC))),
@@ -390,7 +389,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("wait", || try_it(rustix::process::wait(rustix::process::WaitOptions::NOHANG))),
     ("ptrace its parent", || try_it(nix::sys::ptrace::attach(nix::unistd::Pid::from_raw(1)))),
     ("seize", || {
-        try_it(nix::sys::ptrace::seize(nix::unistd::Pid::from_raw(1), nix::sys::ptrace::Options::empty()))
+        try_it(nix::sys::ptrace::seize(nix::unistd::Pid::from_raw(1), nix::sys::ptrace::Options::empty()));
     }),
     ("be traced", || try_it(nix::sys::ptrace::traceme())),
     ("signal a process", || try_it(rustix::process::test_kill_process(Pid::INIT))),

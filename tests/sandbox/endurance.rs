@@ -59,7 +59,7 @@ fn check_flat(before: &Holdings) {
     let after = holdings();
     println!("before {before:?}\nafter  {after:?}");
     assert!(after.n_descriptors <= before.n_descriptors + N_THREADS, "descriptors: {before:?} {after:?}");
-    assert_eq!(after.n_threads, before.n_threads, "threads");
+    assert!(after.n_threads <= before.n_threads, "threads: {before:?} {after:?}");
     assert!(after.resident < before.resident + 24 * MIB, "memory: {before:?} {after:?}");
     // A zygote holds a socket for each process that it hasn't buried; as another user we may not look.
     for zygote in at_depth(1).into_iter().chain(at_depth(2)) {

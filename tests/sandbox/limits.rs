@@ -1,5 +1,6 @@
 //! Every limit of a call: past it the call ends with an error that names the limit and its value, whatever the code catches.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::{Call, FileStore, KIB, Limits, MIB};
@@ -79,6 +80,33 @@ fn an_upstream_that_hangs_ends_the_call_at_its_deadline() {
     let started = Instant::now();
     check_exceeded(&run(&connector, "hang"), "deadline", 300, "300 ms");
     assert!(started.elapsed() < MS(2300), "{:?}", started.elapsed());
+}
+
+/// The kernel's timer for socket time-outs is late by up to an eighth: this shows where one slips in.
+#[test]
+fn a_long_deadline_is_kept_as_exactly_as_a_short_one() {
+    let _alone = alone();
+    let upstream = Upstream::start();
+    let hang = format!("return ctx.http.get({:?}).status", upstream.url("/hang"));
+    let limits = Limits { cpu: MS(20_000), ..limits() };
+    let connector =
+        connector(limits, &upstream.allowed(), [("hang", hang.as_str()), ("loop", "for (;;) {}")]);
+    for (case, n_calls) in [("hang", 9), ("loop", 3)] {
+        let connector = &connector;
+        let late = move |n: u64| {
+            let deadline = MS(3000 + 97 * n);
+            let outcome = run_for(connector, case, deadline);
+            check_exceeded(&outcome, "deadline", 3000 + 97 * n, "its deadline of");
+            outcome.duration.saturating_sub(deadline)
+        };
+        let mut late: Vec<Duration> = thread::scope(|scope| {
+            let calls: Vec<_> = (0..n_calls).map(|n| scope.spawn(move || late(n))).collect();
+            calls.into_iter().map(|call| call.join().expect("a call")).collect()
+        });
+        late.sort();
+        println!("{case}: {late:?} late");
+        assert!(late[late.len() / 2] < MS(100), "{case}: {late:?} late");
+    }
 }
 
 // Processor time.

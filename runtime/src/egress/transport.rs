@@ -1,11 +1,13 @@
 //! Connections: dialled at checked addresses only, secured by rustls, timed by the request's deadline alone.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
+use rustix::net::SendFlags;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -17,6 +19,7 @@ use ureq::unversioned::transport::{
 use super::attempt::{self, Attempt};
 use super::error::Phase;
 use super::resolver::{AddressResolver, ResolveError};
+use crate::ready::wait_until_ready;
 
 /// How long a connection may take to come about, where the deadline leaves that much: so that a host that doesn't answer
 /// is an Error that the connector sees, and not the end of its call.
@@ -220,6 +223,12 @@ fn deadline_of(timeout: NextTimeout) -> Instant {
     if timeout.after.is_not_happening() { own } else { own.min(Instant::now() + *timeout.after) }
 }
 
+/// Writes as much as there is room for, once there is any: a write that waits for the rest would not look at the deadline.
+fn send_ready(stream: &TcpStream, output: &[u8], deadline: Instant) -> io::Result<usize> {
+    wait_until_ready(stream, PollFlags::OUT, deadline)?;
+    Ok(rustix::net::send(stream, output, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
@@ -233,8 +242,9 @@ impl Transport for TcpTransport {
         let deadline = deadline_of(timeout);
         let mut n_written = 0;
         while n_written < amount && !self.is_write_closed {
-            self.stream.set_write_timeout(Some(time_left(deadline, timeout)?))?;
-            match self.stream.write(&self.buffers.output()[n_written..amount]) {
+            time_left(deadline, timeout)?;
+            let output = &self.buffers.output()[n_written..amount];
+            match send_ready(&self.stream, output, deadline) {
                 Ok(n_bytes) => n_written += n_bytes,
                 Err(error) if is_timeout(&error) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
@@ -249,8 +259,9 @@ impl Transport for TcpTransport {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let deadline = deadline_of(timeout);
         loop {
-            self.stream.set_read_timeout(Some(time_left(deadline, timeout)?))?;
-            match self.stream.read(self.buffers.input_append_buf()) {
+            time_left(deadline, timeout)?;
+            let ready = wait_until_ready(&self.stream, PollFlags::IN, deadline);
+            match ready.and_then(|()| self.stream.read(self.buffers.input_append_buf())) {
                 Ok(n_bytes) => {
                     self.buffers.input_appended(n_bytes);
                     return Ok(n_bytes > 0);

@@ -1,14 +1,17 @@
-//! Bytecode: made in a compile process, read in a connector zygote, evaluated in a call process; the raw calls that
-//! rquickjs doesn't wrap.
+//! The raw side of the engine: bytecode, made in a compile process, read in a connector zygote, evaluated in a call
+//! process; and the heap that an isolate lives in.
 //!
 //! The engine doesn't verify bytecode, so what reaches [`load`] must come from [`write`], run by a jailed process of this
 //! very binary: packages never carry any, and a cached one is authenticated first. A compile process that was taken over
 //! could still send what it likes; it would gain the jail of its own connector, which it had to begin with.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
-use std::slice;
+use std::cell::Cell;
+use std::ffi::{CStr, c_void};
+use std::rc::Rc;
+use std::{ptr, slice};
 
+use rquickjs::allocator::Allocator;
 use rquickjs::{Ctx, Error, FromJs, Object, Result, Value, qjs};
 
 /// The name that the engine knows the connector's code by.
@@ -36,8 +39,7 @@ pub(super) fn write(ctx: &Ctx<'_>, source: &str, file_name: &CStr, module: bool)
     let mut len = 0;
     let flags = (qjs::JS_WRITE_OBJ_BYTECODE | qjs::JS_WRITE_OBJ_STRIP_SOURCE).cast_signed();
     // SAFETY: `compiled` owns a compiled function or module of this context; the engine only reads it.
-    let bytes =
-        unsafe { qjs::JS_WriteObject(ctx.as_raw().as_ptr(), &raw mut len, compiled.as_raw(), flags) };
+    let bytes = unsafe { qjs::JS_WriteObject(ctx.as_raw().as_ptr(), &raw mut len, compiled.as_raw(), flags) };
     if bytes.is_null() {
         return Err(Error::Exception);
     }
@@ -53,9 +55,8 @@ pub(super) fn write(ctx: &Ctx<'_>, source: &str, file_name: &CStr, module: bool)
 pub(super) fn load<'js>(ctx: &Ctx<'js>, bytecode: &[u8]) -> Result<Value<'js>> {
     let flags = qjs::JS_READ_OBJ_BYTECODE.cast_signed();
     // SAFETY: the bytes come from `write` in a process of this binary, and outlive the call.
-    let code = unsafe {
-        qjs::JS_ReadObject(ctx.as_raw().as_ptr(), bytecode.as_ptr(), bytecode.len() as _, flags)
-    };
+    let code =
+        unsafe { qjs::JS_ReadObject(ctx.as_raw().as_ptr(), bytecode.as_ptr(), bytecode.len() as _, flags) };
     checked(ctx, code)
 }
 
@@ -81,14 +82,6 @@ pub(super) fn namespace<'js>(ctx: &Ctx<'js>, module: &Value<'js>) -> Result<Obje
     Object::from_js(ctx, checked(ctx, namespace)?)
 }
 
-/// Sets the heap's limit, in bytes, from within the context, where [`rquickjs::Runtime`] is locked.
-pub(super) fn set_memory_limit(ctx: &Ctx<'_>, limit: usize) {
-    // SAFETY: only reads the context's runtime, which outlives it.
-    let runtime = unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) };
-    // SAFETY: only sets a number of the runtime, on the one thread that there is.
-    unsafe { qjs::JS_SetMemoryLimit(runtime, limit as _) };
-}
-
 /// Takes ownership of a raw value, or of the exception that stands in for it.
 fn checked<'js>(ctx: &Ctx<'js>, raw: qjs::JSValue) -> Result<Value<'js>> {
     // SAFETY: only reads the value's tag.
@@ -97,4 +90,104 @@ fn checked<'js>(ctx: &Ctx<'js>, raw: qjs::JSValue) -> Result<Value<'js>> {
     }
     // SAFETY: the engine hands over one reference to `raw`, a value of this context.
     Ok(unsafe { Value::from_raw(ctx.clone(), raw) })
+}
+
+/// An isolate's heap: the C library's, counted against a limit.
+///
+/// The engine has such a limit of its own, but all that comes of passing it is an exception that code can catch. Here it is
+/// remembered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heap(Rc<HeapState>);
+
+#[derive(Debug, Default)]
+struct HeapState {
+    used: Cell<usize>,
+    /// Bytes; 0 is no limit.
+    limit: Cell<usize>,
+    exceeded: Cell<bool>,
+}
+
+impl Heap {
+    /// Refuses memory past this many bytes from here on.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.0.limit.set(limit);
+    }
+
+    /// Whether memory was ever refused.
+    pub(super) fn was_exceeded(&self) -> bool {
+        self.0.exceeded.get()
+    }
+
+    fn allows(&self, more: usize) -> bool {
+        let HeapState { used, limit, exceeded } = &*self.0;
+        let allowed = limit.get() == 0 || used.get().saturating_add(more) <= limit.get();
+        if !allowed {
+            exceeded.set(true);
+        }
+        allowed
+    }
+
+    /// Counts a block that the C library has given; none where it had none to give.
+    fn count(&self, block: *mut c_void) -> *mut u8 {
+        if !block.is_null() {
+            self.0.used.set(self.0.used.get() + usable(block));
+        }
+        block.cast()
+    }
+
+    fn uncount(&self, size: usize) {
+        self.0.used.set(self.0.used.get().saturating_sub(size));
+    }
+}
+
+fn usable(block: *mut c_void) -> usize {
+    // SAFETY: every block here came from the C library's allocator and has not been freed.
+    unsafe { libc::malloc_usable_size(block) }
+}
+
+// SAFETY: the C library's functions do what the trait asks for; a refusal is a null pointer, as theirs is.
+unsafe impl Allocator for Heap {
+    fn alloc(&mut self, size: usize) -> *mut u8 {
+        if !self.allows(size) {
+            return ptr::null_mut();
+        }
+        // SAFETY: any size may be asked for.
+        self.count(unsafe { libc::malloc(size) })
+    }
+
+    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
+        if !self.allows(count.saturating_mul(size)) {
+            return ptr::null_mut();
+        }
+        // SAFETY: any count and size may be asked for; a product that overflows is refused.
+        self.count(unsafe { libc::calloc(count, size) })
+    }
+
+    // SAFETY: as the trait asks: the block came from this allocator, or is null, and isn't used again.
+    unsafe fn dealloc(&mut self, block: *mut u8) {
+        if !block.is_null() {
+            self.uncount(usable(block.cast()));
+            // SAFETY: the caller's promise: the block came from this allocator and isn't used again.
+            unsafe { libc::free(block.cast()) };
+        }
+    }
+
+    // SAFETY: as the trait asks: the block came from this allocator, or is null.
+    unsafe fn realloc(&mut self, block: *mut u8, new_size: usize) -> *mut u8 {
+        let old_size = if block.is_null() { 0 } else { usable(block.cast()) };
+        if !self.allows(new_size.saturating_sub(old_size)) {
+            return ptr::null_mut();
+        }
+        // SAFETY: the caller's promise: the block came from this allocator.
+        let moved = unsafe { libc::realloc(block.cast(), new_size) };
+        if !moved.is_null() {
+            self.uncount(old_size);
+        }
+        self.count(moved)
+    }
+
+    // SAFETY: as the trait asks: the block came from this allocator.
+    unsafe fn usable_size(block: *mut u8) -> usize {
+        usable(block.cast())
+    }
 }

@@ -16,9 +16,6 @@ pub(super) fn describe<'js>(ctx: &Ctx<'js>, describe: &Function<'js>, error: Err
         CaughtError::Value(value) => value,
         CaughtError::Error(error) => return failure(FailureKind::Thrown, &error.to_string(), None),
     };
-    if thrown.is_null() {
-        return failure(FailureKind::Memory, "out of memory", None);
-    }
     let described = describe.call::<_, Array<'js>>((thrown,)).and_then(|said| {
         let kind: String = said.get(0)?;
         Ok((kind, said.get::<String>(1)?, said.get::<Option<String>>(2)?))

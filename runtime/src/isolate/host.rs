@@ -133,7 +133,13 @@ impl Host {
         self.send(Kind::Failure, failure, b"");
     }
 
-    fn ask(&self, kind: Kind, head: String, payload: &[u8], answer: Kind) -> Result<(String, String), String> {
+    fn ask(
+        &self,
+        kind: Kind,
+        head: String,
+        payload: &[u8],
+        answer: Kind,
+    ) -> Result<(String, String), String> {
         match serde_json::value::RawValue::from_string(head) {
             Ok(head) => self.send(kind, &head, payload),
             Err(_) => return Err("the request can't be said in JSON".to_owned()),

@@ -21,6 +21,7 @@ pub use context::connector_types;
 use crate::compile::{self, Compiled, PositionMap};
 use crate::package::Language;
 use crate::sandbox::wire::{CallRequest, Failure, FailureKind};
+use bytecode::Heap;
 use error::{describe, failure};
 use host::Host;
 
@@ -44,7 +45,11 @@ const HEAP_FOR_ERRORS: usize = 1024 * 1024;
 /// instructions otherwise, another compiler places the entry elsewhere.
 pub fn stamp() -> String {
     let engine = bytecode::engine_version();
-    format!("quickjs-ng {engine}, portcullis {} {}", env!("CARGO_PKG_VERSION"), env!("PORTCULLIS_COMPILER_STAMP"))
+    format!(
+        "quickjs-ng {engine}, portcullis {} {}",
+        env!("CARGO_PKG_VERSION"),
+        env!("PORTCULLIS_COMPILER_STAMP")
+    )
 }
 
 /// A connector as it is loaded into an isolate.
@@ -80,6 +85,7 @@ pub struct Isolate {
     is_module: bool,
     host: Rc<Host>,
     context: Context,
+    heap: Heap,
     memory: usize,
 }
 
@@ -99,7 +105,8 @@ impl Isolate {
     pub fn load(image: &Image, limits: IsolateLimits) -> Result<Self, String> {
         let host = Rc::new(Host::new(image, Duration::from_millis(limits.cpu_ms)));
         let prelude_code = compile_prelude()?;
-        let runtime = Runtime::new().map_err(said)?;
+        let heap = Heap::default();
+        let runtime = Runtime::new_with_alloc(heap.clone()).map_err(said)?;
         runtime.set_max_stack_size(to_usize(limits.stack));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(said)?;
         let (prelude, code) = context.with(|ctx| {
@@ -112,17 +119,22 @@ impl Isolate {
         let memory = to_usize(limits.memory);
         // A collection writes to every object, and so copies every page of a fork: most calls end without one.
         runtime.set_gc_threshold(memory / 4);
-        runtime.set_memory_limit(memory);
-        let interrupt = Rc::clone(&host);
-        runtime.set_interrupt_handler(Some(Box::new(move || interrupt.is_out_of_cpu())));
-        Ok(Self { prelude, code, is_module: image.module, host, context, memory })
+        heap.set_limit(memory);
+        let interrupt = (Rc::clone(&host), heap.clone());
+        runtime.set_interrupt_handler(Some(Box::new(move || {
+            let (host, heap) = &interrupt;
+            host.is_out_of_cpu() || heap.was_exceeded()
+        })));
+        Ok(Self { prelude, code, is_module: image.module, host, context, heap, memory })
     }
 
     /// Waits on the socket for the call, carries it out, and answers. To be run once, in a process of its own.
     pub fn run(&self, socket: File) {
         self.host.seed();
         let Some(call) = self.host.accept(socket) else { return };
-        match self.context.with(|ctx| self.execute(&ctx, &call)) {
+        let ended = self.context.with(|ctx| self.execute(&ctx, &call));
+        // Code that caught the exception has passed the limit all the same.
+        match self.used_up().map_or(ended, Err) {
             Ok(json) => self.host.succeed(&json),
             Err(failure) => self.host.fail(&failure),
         }
@@ -148,7 +160,9 @@ impl Isolate {
         let entry = self.entry(ctx)?;
         let returned = self
             .context_object(ctx, call)
-            .and_then(|context| self.prelude.call.clone().restore(ctx)?.call::<_, Value<'_>>((entry, context)))
+            .and_then(|context| {
+                self.prelude.call.clone().restore(ctx)?.call::<_, Value<'_>>((entry, context))
+            })
             .map_err(|error| self.failed(ctx, error))?;
         let settled = self.settle(ctx, returned)?;
         let to_json = self.restored(ctx, &self.prelude.to_json)?;
@@ -187,8 +201,8 @@ impl Isolate {
         let Some(promise) = value.as_promise().cloned() else { return Ok(value) };
         while promise.state() == PromiseState::Pending {
             let has_run = ctx.execute_pending_job();
-            if self.host.was_out_of_cpu() {
-                return Err(failure(FailureKind::Cpu, "out of CPU time", None));
+            if let Some(used_up) = self.used_up() {
+                return Err(used_up);
             }
             if !has_run {
                 return Err(failure(
@@ -214,16 +228,27 @@ impl Isolate {
     }
 
     fn failed(&self, ctx: &Ctx<'_>, error: rquickjs::Error) -> Failure {
-        if self.host.was_out_of_cpu() {
-            return failure(FailureKind::Cpu, "out of CPU time", None);
+        if let Some(used_up) = self.used_up() {
+            return used_up;
         }
-        bytecode::set_memory_limit(ctx, self.memory + HEAP_FOR_ERRORS);
+        self.heap.set_limit(self.memory + HEAP_FOR_ERRORS);
         let described = match self.prelude.describe.clone().restore(ctx) {
             Ok(function) => describe(ctx, &function, error),
             Err(error) => failure(FailureKind::Thrown, &error.to_string(), None),
         };
         // To describe what was thrown may take code of the connector's: a getter that loops.
-        if self.host.was_out_of_cpu() { failure(FailureKind::Cpu, "out of CPU time", None) } else { described }
+        self.used_up().unwrap_or(described)
+    }
+
+    /// The limit that the code has passed, where it has.
+    fn used_up(&self) -> Option<Failure> {
+        if self.host.was_out_of_cpu() {
+            Some(failure(FailureKind::Cpu, "out of CPU time", None))
+        } else if self.heap.was_exceeded() {
+            Some(failure(FailureKind::Memory, "out of memory", None))
+        } else {
+            None
+        }
     }
 }
 
@@ -270,7 +295,10 @@ impl Plain {
         let runtime = Runtime::new().map_err(said)?;
         let context = Context::full(&runtime).map_err(said)?;
         let code = context.with(|ctx| {
-            bytecode::load(&ctx, &image.bytecode).map(|code| Persistent::save(&ctx, code)).catch(&ctx).map_err(said)
+            bytecode::load(&ctx, &image.bytecode)
+                .map(|code| Persistent::save(&ctx, code))
+                .catch(&ctx)
+                .map_err(said)
         })?;
         Ok(Self { _code: code, _context: context, _runtime: runtime })
     }
@@ -291,20 +319,25 @@ pub fn compile_to_bytecode(compiled: &Compiled, language: Language) -> Result<Im
     let runtime = Runtime::new().map_err(|error| engine(&error))?;
     let context = Context::full(&runtime).map_err(|error| engine(&error))?;
     let module = compiled.kind == compile::Kind::Module;
-    context.with(|ctx| match bytecode::write(&ctx, &compiled.script, bytecode::FILE_NAME, module).catch(&ctx) {
-        Ok(bytecode) => Ok(Image { language, module, bytecode, positions: compiled.positions.to_bytes() }),
-        Err(rquickjs::CaughtError::Exception(exception)) => Err(failure(
-            FailureKind::Thrown,
-            &exception.message().unwrap_or_else(|| "the engine refused the code".to_owned()),
-            exception.stack().and_then(|stack| first_position(&stack, &compiled.positions)),
-        )),
-        Err(error) => Err(engine(&error)),
+    context.with(|ctx| {
+        match bytecode::write(&ctx, &compiled.script, bytecode::FILE_NAME, module).catch(&ctx) {
+            Ok(bytecode) => {
+                Ok(Image { language, module, bytecode, positions: compiled.positions.to_bytes() })
+            }
+            Err(rquickjs::CaughtError::Exception(exception)) => Err(failure(
+                FailureKind::Thrown,
+                &exception.message().unwrap_or_else(|| "the engine refused the code".to_owned()),
+                exception.stack().and_then(|stack| first_position(&stack, &compiled.positions)),
+            )),
+            Err(error) => Err(engine(&error)),
+        }
     })
 }
 
 /// The position that the engine gives a syntax error: `    at connector:LINE:COLUMN`.
 fn first_position(stack: &str, positions: &PositionMap) -> Option<String> {
-    let mut numbers = stack.lines().next()?.rsplit(':').map(|number| number.trim_end_matches(')').parse().ok());
+    let mut numbers =
+        stack.lines().next()?.rsplit(':').map(|number| number.trim_end_matches(')').parse().ok());
     let (column, line) = (numbers.next()??, numbers.next()??);
     positions.lookup(line, column).map(|(line, column)| format!("{line}:{column}"))
 }

@@ -119,8 +119,7 @@
   const describe = (thrown) => {
     try {
       let kind = 'thrown';
-      if (thrown === null) kind = 'memory';
-      else if (thrown instanceof InternalErrorOf && slice(StringOf(thrown.message), 0, 13) === 'out of memory') kind = 'memory';
+      if (thrown instanceof InternalErrorOf && slice(StringOf(thrown.message), 0, 13) === 'out of memory') kind = 'memory';
       else if (thrown instanceof RangeErrorOf && thrown.message === 'Maximum call stack size exceeded') kind = 'stack';
       return [kind, errorText(messageOf(thrown)), stackSaid(thrown)];
     } catch {

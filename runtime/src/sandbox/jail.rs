@@ -209,8 +209,12 @@ const fn filter() -> [sock_filter; FILTER_LEN] {
     let protect = mmap + 3;
     program[at] = instruction(JUMP_IF_EQUAL, libc::SYS_mmap as u32, (mmap - at - 1) as u8, 0);
     at += 1;
-    program[at] =
-        instruction(JUMP_IF_EQUAL, libc::SYS_mprotect as u32, (protect - at - 1) as u8, (kill - at - 1) as u8);
+    program[at] = instruction(
+        JUMP_IF_EQUAL,
+        libc::SYS_mprotect as u32,
+        (protect - at - 1) as u8,
+        (kill - at - 1) as u8,
+    );
     at += 1;
     // mmap: private and anonymous, then as mprotect.
     program[at] = instruction(LOAD, FLAGS, 0, 0);
@@ -279,7 +283,8 @@ mod tests {
     #[test]
     fn memory_is_never_shared_executable_or_from_a_file() {
         let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-        let map = |protection: i32, flags: u64| allowed(libc::SYS_mmap, [0, 4096, protection as u64, flags, 0, 0]);
+        let map =
+            |protection: i32, flags: u64| allowed(libc::SYS_mmap, [0, 4096, protection as u64, flags, 0, 0]);
         assert!(map(libc::PROT_READ | libc::PROT_WRITE, anonymous));
         assert!(map(libc::PROT_NONE, anonymous | libc::MAP_NORESERVE as u64));
         assert!(!map(libc::PROT_READ | libc::PROT_EXEC, anonymous));

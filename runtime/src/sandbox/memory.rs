@@ -56,6 +56,25 @@ impl HotMemory {
     }
 }
 
+/// Takes the free chunks out of the allocator's lists, so that what is allocated from here on lies together at the heap's end.
+/// A fork copies each page that it writes to: a few full pages at the end are cheaper than a hole in every page.
+pub(super) fn fill_holes() {
+    /// The engine's small objects, strings and property lists.
+    const SIZES: std::ops::RangeInclusive<usize> = 16..=4096;
+    /// More chunks of one size than this are not holes but a heap of another kind.
+    const MAX_CHUNKS: usize = 4096;
+    let end = Vec::<u8>::with_capacity(64 * 1024).leak().as_ptr() as usize;
+    for size in SIZES.rev().step_by(16) {
+        for _ in 0..MAX_CHUNKS {
+            let chunk = Vec::<u8>::with_capacity(size);
+            if chunk.as_ptr() as usize > end {
+                break;
+            }
+            std::mem::forget(chunk);
+        }
+    }
+}
+
 /// A line of /proc/PID/maps that is private.
 #[derive(Debug, PartialEq, Eq)]
 struct Mapping {
@@ -140,7 +159,8 @@ mod tests {
         let heap = Mapping::parse("55e0c0000000-55e0c0021000 rw-p 00000000 00:00 0    [heap]").unwrap();
         assert_eq!((heap.start, heap.end - heap.start), (0x55e0_c000_0000, 0x21000));
         assert!(heap.is_writable && !heap.is_file);
-        let text = Mapping::parse("55e0b0000000-55e0b1000000 r-xp 00200000 fe:00 1234   /usr/bin/portcullis").unwrap();
+        let text = Mapping::parse("55e0b0000000-55e0b1000000 r-xp 00200000 fe:00 1234   /usr/bin/portcullis")
+            .unwrap();
         assert!(!text.is_writable && text.is_file);
         assert_eq!(Mapping::parse("7f0000000000-7f0000001000 rw-s 00000000 00:01 9  /memfd:x"), None);
         assert_eq!(Mapping::parse("nonsense"), None);

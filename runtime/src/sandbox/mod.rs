@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -30,9 +30,10 @@ use crate::compile::CompileError;
 use crate::isolate::{Image, IsolateLimits};
 use crate::limits::{Limits, MIB, whole_ms};
 use crate::package::{Code, Language};
+use crate::ready::wait_until_ready;
+use jail::JailLimits;
 #[doc(hidden)]
 pub use supervisor::fuzz_supervise;
-use jail::JailLimits;
 use wire::{Exit, Frame, FrameReader, Kind, WireError};
 use zygote::{Command, ConnectorCommand, Loaded};
 
@@ -132,8 +133,7 @@ impl Sandbox {
     pub(crate) fn compile(&self, code: &Code) -> Result<Image, CompileFailure> {
         let deadline = Instant::now() + COMPILE_DEADLINE;
         let mut process = self.compile_process(deadline)?;
-        let request =
-            wire::CompileRequest { typescript: code.language() == Language::TypeScript };
+        let request = wire::CompileRequest { typescript: code.language() == Language::TypeScript };
         let sent = process.send(&wire::encode(Kind::Compile, &request, code.text().as_bytes()), deadline);
         let answer = sent.map_err(WireError::Io).and_then(|()| process.receive(deadline, |_| MAX_COMPILED));
         let frame = match answer {
@@ -231,7 +231,8 @@ impl ConnectorZygote {
                 return Ok(process);
             }
         }
-        let socket = self.fork(false).map_err(|source| SandboxError::System { doing: "start a call", source })?;
+        let socket =
+            self.fork(false).map_err(|source| SandboxError::System { doing: "start a call", source })?;
         CallProcess::born(socket, deadline).map_err(|_| lost("started a call"))
     }
 
@@ -273,12 +274,15 @@ impl CallProcess {
     /// Waits for a zygote's word that the process is there.
     fn born(socket: UnixStream, deadline: Instant) -> Result<Self, WireError> {
         let mut process = Self { socket, reader: FrameReader::new(), pidfd: None };
-        process.socket.set_read_timeout(Some(remaining(deadline)?))?;
         let frame = {
-            let mut newborn = Newborn { socket: &process.socket, pidfd: &mut process.pidfd };
+            let mut newborn = Newborn { socket: &process.socket, pidfd: &mut process.pidfd, deadline };
             process.reader.read(&mut newborn, |_| 64)?
         };
-        if frame.kind == Kind::Born && process.pidfd.is_some() { Ok(process) } else { Err(WireError::Malformed) }
+        if frame.kind == Kind::Born && process.pidfd.is_some() {
+            Ok(process)
+        } else {
+            Err(WireError::Malformed)
+        }
     }
 
     /// A process that is only a socket, for tests and fuzzing of what reads from it.
@@ -330,15 +334,19 @@ struct Timed<'a> {
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(remaining(self.deadline)?))?;
+        wait_until_ready(self.socket, PollFlags::IN, self.deadline)?;
         (&mut &*self.socket).read(buffer)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(remaining(self.deadline)?))?;
-        (&mut &*self.socket).write(buffer)
+        wait_until_ready(self.socket, PollFlags::OUT, self.deadline)?;
+        // Not more than there is room for: a write that waits for the rest would not look at the deadline.
+        match rustix::net::send(self.socket, buffer, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Err(rustix::io::Errno::AGAIN) => Err(io::ErrorKind::Interrupted.into()),
+            sent => Ok(sent?),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -350,10 +358,12 @@ impl Write for Timed<'_> {
 struct Newborn<'a> {
     socket: &'a UnixStream,
     pidfd: &'a mut Option<OwnedFd>,
+    deadline: Instant,
 }
 
 impl Read for Newborn<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait_until_ready(self.socket, PollFlags::IN, self.deadline)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received =
@@ -365,11 +375,6 @@ impl Read for Newborn<'_> {
         }
         Ok(received.bytes)
     }
-}
-
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
 }
 
 fn send_command(control: &OwnedFd, command: &Command, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_connector_is_idle_after_its_last_call_and_not_before() {
-        let image = Image { language: Language::TypeScript, module: false, bytecode: vec![], positions: vec![] };
+        let image =
+            Image { language: Language::TypeScript, module: false, bytecode: vec![], positions: vec![] };
         let processes = ConnectorProcesses::new(image);
         let now = Instant::now();
         locked(&processes.state).n_calls = 7;

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::CallProcess;
 use super::wire::{
-    self, CallRequest, Exit, Failure, FailureKind, FileDownload, FileStore as StoreRequest, Frame, HttpRequest, Kind,
-    Log, LogLevel, Refusal, WireError, encode,
+    self, CallRequest, Exit, Failure, FailureKind, FileDownload, FileStore as StoreRequest, Frame,
+    HttpRequest, Kind, Log, LogLevel, Refusal, WireError, encode,
 };
 use crate::egress::{self, Client, EgressError, EgressErrorKind, EgressFailure, Exchange};
 use crate::encoding::{decode_base64, encode_base64};
@@ -104,7 +104,8 @@ pub fn fuzz_supervise(
         deadline: Instant::now() + deadline_limit,
         deadline_limit,
     };
-    let call = CallRequest { operation: Some("fuzz".to_owned()), params: "{}".to_owned(), ..CallRequest::default() };
+    let call =
+        CallRequest { operation: Some("fuzz".to_owned()), params: "{}".to_owned(), ..CallRequest::default() };
     let (result, report) = supervise(&mut CallProcess::from_socket(stream), &call, &supervision);
     (result, report.logs)
 }
@@ -196,8 +197,12 @@ impl Supervision<'_> {
         let exit: Exit = frame.head().unwrap_or(Exit { signal: None, status: None });
         let how = match exit.signal.and_then(Signal::from_named_raw) {
             Some(Signal::XCPU) => return CallError::exceeded(Exceeded::cpu(self.limits.cpu)),
-            Some(Signal::SYS) => "it made a system call that the sandbox forbids, or the engine aborted".to_owned(),
-            Some(Signal::KILL) => "it was killed from outside, perhaps for want of memory on this machine".to_owned(),
+            Some(Signal::SYS) => {
+                "it made a system call that the sandbox forbids, or the engine aborted".to_owned()
+            }
+            Some(Signal::KILL) => {
+                "it was killed from outside, perhaps for want of memory on this machine".to_owned()
+            }
             Some(Signal::SEGV | Signal::BUS) => "the engine crashed".to_owned(),
             Some(signal) => format!("signal {}", signal.as_raw()),
             None => format!("exit status {}", exit.status.unwrap_or(-1)),
@@ -271,8 +276,10 @@ impl Supervision<'_> {
             Ok(file) => file,
             Err(error) => return Ok(refusal(format!("ctx.files.download can't store {name:?}: {error}"))),
         };
-        let request =
-            egress::Request { headers: asked.headers, ..egress::Request::new(egress::Method::Get, asked.url) };
+        let request = egress::Request {
+            headers: asked.headers,
+            ..egress::Request::new(egress::Method::Get, asked.url)
+        };
         let downloaded = self.egress.download(
             &request,
             self.allowed_hosts,
@@ -283,7 +290,8 @@ impl Supervision<'_> {
         match downloaded {
             Ok(head) => {
                 report.upstream = Upstream::answered(head.status, &head.headers);
-                let content_type = header(&head.headers, "content-type").unwrap_or("application/octet-stream");
+                let content_type =
+                    header(&head.headers, "content-type").unwrap_or("application/octet-stream");
                 Ok(report.stored(file.finish(content_type), &name))
             }
             Err(error) => self.refused(&error, report, Exceeded::File(self.limits.file)),
@@ -313,7 +321,12 @@ impl Supervision<'_> {
     }
 
     /// What the code is told of a request that failed; past the deadline or the limit, the call ends instead.
-    fn refused(&self, error: &EgressError, report: &mut Report, too_large: Exceeded) -> Result<Vec<u8>, CallError> {
+    fn refused(
+        &self,
+        error: &EgressError,
+        report: &mut Report,
+        too_large: Exceeded,
+    ) -> Result<Vec<u8>, CallError> {
         match error.kind() {
             EgressErrorKind::TooLarge => return Err(CallError::exceeded(too_large)),
             EgressErrorKind::Timeout if Instant::now() >= self.deadline => return Err(self.past_deadline()),
@@ -381,7 +394,8 @@ impl Upstream {
                     .with_details(json!({"status": 429, "retry_after": retry_after}))
             }
             Self::Status { status: status @ 500.., .. } => {
-                CallError::new(ErrorCode::ProviderUnavailable, message).with_details(json!({"status": status}))
+                CallError::new(ErrorCode::ProviderUnavailable, message)
+                    .with_details(json!({"status": status}))
             }
             Self::Status { status, .. } => {
                 CallError::new(ErrorCode::ProviderError, message).with_details(json!({"status": status}))
@@ -390,7 +404,10 @@ impl Upstream {
                 CallError::new(ErrorCode::HostBlocked, message)
             }
             Self::Failed(
-                EgressErrorKind::Dns | EgressErrorKind::Connect | EgressErrorKind::Tls | EgressErrorKind::Timeout,
+                EgressErrorKind::Dns
+                | EgressErrorKind::Connect
+                | EgressErrorKind::Tls
+                | EgressErrorKind::Timeout,
             ) => CallError::new(ErrorCode::ProviderUnavailable, message),
             Self::Fine | Self::Failed(_) => CallError::new(ErrorCode::ProviderError, message),
         }
@@ -408,7 +425,8 @@ fn egress_request(asked: HttpRequest) -> Result<egress::Request, String> {
         "DELETE" => egress::Method::Delete,
         other => return Err(format!("{other:?} is no method of ctx.http")),
     };
-    let decoded = |base64: &str, what: &str| decode_base64(base64).map_err(|error| format!("{what} is {error}"));
+    let decoded =
+        |base64: &str, what: &str| decode_base64(base64).map_err(|error| format!("{what} is {error}"));
     let mut request = egress::Request { headers, ..egress::Request::new(method, url) };
     if let Some(fields) = form_fields {
         let fields = fields.into_iter().enumerate().map(|(i, field)| {

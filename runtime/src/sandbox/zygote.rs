@@ -13,15 +13,15 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, wait};
 use serde::{Deserialize, Serialize};
 
 use super::compiler;
 use super::jail::{self, JailLimits};
-use super::memory::HotMemory;
+use super::memory::{HotMemory, fill_holes};
 use super::wire::{Exit, Kind, encode};
 use crate::isolate::{Image, Isolate, IsolateLimits};
 use crate::package::Language;
@@ -82,12 +82,12 @@ pub(super) fn main() -> ! {
     serve(|command, descriptors, nursery| match command {
         Command::Compile(limits) => {
             let Some(socket) = descriptors.into_iter().next() else { return };
-            nursery.fork(Some(socket), |socket| compile(&socket, limits));
+            nursery.fork(Some(socket), |socket, zygote| compile(&socket, zygote, limits));
         }
         Command::Connector(command) => {
             let mut descriptors = descriptors.into_iter();
             let (Some(control), Some(image)) = (descriptors.next(), descriptors.next()) else { return };
-            nursery.fork_zygote(|| connector(&control, image, command));
+            nursery.fork_zygote(|root| connector(root, &control, image, command));
         }
         Command::Fork { .. } => {}
     })
@@ -108,40 +108,40 @@ unsafe extern "C" {
 }
 
 /// A connector zygote's life.
-fn connector(control: &OwnedFd, image: OwnedFd, command: ConnectorCommand) {
-    let parent = rustix::process::getppid();
+fn connector(root: Pid, control: &OwnedFd, image: OwnedFd, command: ConnectorCommand) {
     let loaded = read_image(image, command).and_then(|image| Isolate::load(&image, command.isolate));
     // Descriptor 0 is the root's control socket until here.
     let ready = rustix::stdio::dup2_stdin(control).is_ok()
         && jail::close_all_but_stdin().is_ok()
-        && parent.is_some_and(|parent| jail::die_with(parent).is_ok());
+        && jail::die_with(root).is_ok();
     let said: Loaded = loaded.as_ref().map(|_| ()).map_err(Clone::clone);
-    let told = serde_json::to_vec(&said).is_ok_and(|said| {
-        rustix::net::send(stdin(), &said, SendFlags::NOSIGNAL).is_ok()
-    });
+    let told = serde_json::to_vec(&said)
+        .is_ok_and(|said| rustix::net::send(stdin(), &said, SendFlags::NOSIGNAL).is_ok());
     let (true, true, Ok(isolate)) = (ready, told, loaded) else { exit(1) };
     jail::note_mapped_bytes();
+    fill_holes();
     let memory = HotMemory::of_this_process();
     serve(|command_, descriptors, nursery| {
-        let (Command::Fork { ahead }, Some(socket)) = (command_, descriptors.into_iter().next()) else { return };
-        nursery.fork(Some(socket), |socket| {
+        let (Command::Fork { ahead }, Some(socket)) = (command_, descriptors.into_iter().next()) else {
+            return;
+        };
+        nursery.fork(Some(socket), |socket, zygote| {
             if ahead {
                 memory.populate();
             }
-            run_jailed(&socket, command.jail, |socket| isolate.run(socket));
+            run_jailed(&socket, zygote, command.jail, |socket| isolate.run(socket));
         });
     })
 }
 
 /// A compile process's life.
-fn compile(socket: &OwnedFd, limits: JailLimits) {
+fn compile(socket: &OwnedFd, zygote: Pid, limits: JailLimits) {
     jail::note_mapped_bytes();
-    run_jailed(socket, limits, compiler::serve);
+    run_jailed(socket, zygote, limits, compiler::serve);
 }
 
 /// Jails this process and runs `work` on its socket; a panic ends the process and nothing else.
-fn run_jailed(socket: &OwnedFd, limits: JailLimits, work: impl FnOnce(File)) {
-    let Some(zygote) = rustix::process::getppid() else { exit(1) };
+fn run_jailed(socket: &OwnedFd, zygote: Pid, limits: JailLimits, work: impl FnOnce(File)) {
     if jail::enter_call(socket.as_fd(), zygote, limits).is_err() {
         exit(1);
     }
@@ -236,11 +236,14 @@ impl Nursery {
 
     /// Forks a process that runs `life` and leaves. Its pidfd goes out on its socket before anything else does; where
     /// there can be no process, the socket is closed and its other end hears that.
-    fn fork(&mut self, socket: Option<OwnedFd>, life: impl FnOnce(OwnedFd)) {
+    ///
+    /// `life` is told who its zygote is: asked after the fork, the kernel would name init where the zygote has just died.
+    fn fork(&mut self, socket: Option<OwnedFd>, life: impl FnOnce(OwnedFd, Pid)) {
         let Some(socket) = socket else { return };
+        let zygote = rustix::process::getpid();
         match fork() {
             Forked::Child => {
-                life(socket);
+                life(socket, zygote);
                 exit(0)
             }
             Forked::Parent(pid) => {
@@ -252,10 +255,11 @@ impl Nursery {
     }
 
     /// Forks a zygote: it has a control socket of its own, and its end needs no telling.
-    fn fork_zygote(&mut self, life: impl FnOnce()) {
+    fn fork_zygote(&mut self, life: impl FnOnce(Pid)) {
+        let root = rustix::process::getpid();
         match fork() {
             Forked::Child => {
-                life();
+                life(root);
                 exit(0)
             }
             Forked::Parent(pid) => {
