@@ -59,6 +59,7 @@ fn what_is_no_error_can_be_thrown_too() {
     throws("''", "");
     throws("7", "7");
     throws("undefined", "undefined");
+    throws("null", "null");
     throws("true", "true");
     throws("12n", "12");
     throws("Symbol('s')", "Symbol(s)");

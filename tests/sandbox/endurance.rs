@@ -56,6 +56,8 @@ fn check_flat(before: &Holdings) {
     };
     assert!(comes_true(Duration::from_secs(5), is_settled), "left behind: {:?}", descendants());
     assert_eq!((at_depth(1).len(), at_depth(2).len()), (1, 1), "the root and one connector's zygote");
+    // A thread that was joined may still be on its way out of the kernel's list.
+    comes_true(Duration::from_secs(5), || holdings().n_threads <= before.n_threads);
     let after = holdings();
     println!("before {before:?}\nafter  {after:?}");
     assert!(after.n_descriptors <= before.n_descriptors + N_THREADS, "descriptors: {before:?} {after:?}");

@@ -6,7 +6,7 @@
 //! could still send what it likes; it would gain the jail of its own connector, which it had to begin with.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, c_void};
 use std::rc::Rc;
 use std::{ptr, slice};
@@ -94,17 +94,19 @@ fn checked<'js>(ctx: &Ctx<'js>, raw: qjs::JSValue) -> Result<Value<'js>> {
 
 /// An isolate's heap: the C library's, counted against a limit.
 ///
-/// The engine has such a limit of its own, but all that comes of passing it is an exception that code can catch. Here it is
-/// remembered.
-#[derive(Clone, Debug, Default)]
+/// The engine has such a limit of its own, but all that comes of passing it is an exception: one that code can catch, and that
+/// not every path of the engine survives. Here a call ends with the first refusal.
+#[derive(Clone, Default)]
 pub(super) struct Heap(Rc<HeapState>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct HeapState {
     used: Cell<usize>,
     /// Bytes; 0 is no limit.
     limit: Cell<usize>,
     exceeded: Cell<bool>,
+    /// Ends the call; where there is none to end, the engine gets its null pointer.
+    end: OnceCell<Box<dyn Fn()>>,
 }
 
 impl Heap {
@@ -113,16 +115,25 @@ impl Heap {
         self.0.limit.set(limit);
     }
 
+    /// Calls `end`, which is not to return, when memory is refused.
+    pub(super) fn end_with(&self, end: impl Fn() + 'static) {
+        // Set once, in the one call that a process makes.
+        let _ = self.0.end.set(Box::new(end));
+    }
+
     /// Whether memory was ever refused.
     pub(super) fn was_exceeded(&self) -> bool {
         self.0.exceeded.get()
     }
 
     fn allows(&self, more: usize) -> bool {
-        let HeapState { used, limit, exceeded } = &*self.0;
+        let HeapState { used, limit, exceeded, end } = &*self.0;
         let allowed = limit.get() == 0 || used.get().saturating_add(more) <= limit.get();
         if !allowed {
             exceeded.set(true);
+            if let Some(end) = end.get() {
+                end();
+            }
         }
         allowed
     }

@@ -133,6 +133,12 @@ impl Host {
         self.send(Kind::Failure, failure, b"");
     }
 
+    /// Sends the failure and ends the process.
+    pub(super) fn end(&self, failure: &Failure) {
+        self.fail(failure);
+        leave()
+    }
+
     fn ask(
         &self,
         kind: Kind,

@@ -132,9 +132,9 @@ impl Isolate {
     pub fn run(&self, socket: File) {
         self.host.seed();
         let Some(call) = self.host.accept(socket) else { return };
-        let ended = self.context.with(|ctx| self.execute(&ctx, &call));
-        // Code that caught the exception has passed the limit all the same.
-        match self.used_up().map_or(ended, Err) {
+        let host = Rc::clone(&self.host);
+        self.heap.end_with(move || host.end(&failure(FailureKind::Memory, "out of memory", None)));
+        match self.context.with(|ctx| self.execute(&ctx, &call)) {
             Ok(json) => self.host.succeed(&json),
             Err(failure) => self.host.fail(&failure),
         }
