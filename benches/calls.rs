@@ -116,7 +116,8 @@ fn in_flight(table: &mut Table) {
 /// Echo calls a second, from as many threads as keep both cores busy.
 fn throughput(table: &mut Table) {
     const SECONDS: u64 = 3;
-    let connector = connector(&engine(4, EgressConfig::default()), ECHO);
+    // A process forked ahead saves a caller time, not the machine work.
+    let connector = connector(&engine(0, EgressConfig::default()), ECHO);
     let deadline = Instant::now() + Duration::from_secs(SECONDS);
     let n_calls: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)

@@ -40,8 +40,8 @@ impl FileStore {
         Ok(Self { folder: fs::canonicalize(folder)? })
     }
 
-    /// Begins a file; nothing of it is seen before [`NewFile::finish`].
-    pub fn create(&self, file_name: &str) -> io::Result<NewFile> {
+    /// Begins a file; nothing of it is seen before it is finished.
+    pub(crate) fn create(&self, file_name: &str) -> io::Result<NewFile> {
         let file_name = safe_name(file_name);
         let file_id = Uuid::now_v7().to_string();
         let part = self.folder.join(format!(".{file_id}.part"));
@@ -52,7 +52,7 @@ impl FileStore {
 
 /// A file that is being written; dropped unfinished, it is gone.
 #[derive(Debug)]
-pub struct NewFile {
+pub(crate) struct NewFile {
     folder: PathBuf,
     part: PathBuf,
     file: File,
@@ -63,7 +63,7 @@ pub struct NewFile {
 
 impl NewFile {
     /// Puts the file in its place.
-    pub fn finish(self, content_type: &str) -> io::Result<FileReference> {
+    pub(crate) fn finish(self, content_type: &str) -> io::Result<FileReference> {
         fs::create_dir(&self.folder)?;
         let path = self.folder.join(&self.file_name);
         fs::rename(&self.part, &path)?;
