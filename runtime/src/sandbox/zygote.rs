@@ -119,6 +119,7 @@ fn connector(root: Pid, control: &OwnedFd, image: OwnedFd, command: ConnectorCom
         .is_ok_and(|said| rustix::net::send(stdin(), &said, SendFlags::NOSIGNAL).is_ok());
     let (true, true, Ok(isolate)) = (ready, told, loaded) else { exit(1) };
     jail::note_mapped_bytes();
+    isolate.rehearse();
     fill_holes();
     let memory = HotMemory::of_this_process();
     serve(|command_, descriptors, nursery| {
