@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a frame's length, kind and head length.
 const PREFIX_LEN: usize = 9;
-/// The largest head of any frame but a request, in bytes.
+/// The most that is read at a time, in bytes: how far a buffer may grow ahead of what has arrived.
 const READ_STEP: usize = 64 * 1024;
 
 /// What a frame is. Kinds below 64 come from a jailed process, the others go to it.

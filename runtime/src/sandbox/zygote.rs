@@ -122,8 +122,8 @@ fn connector(root: Pid, control: &OwnedFd, image: OwnedFd, command: ConnectorCom
     isolate.rehearse();
     fill_holes();
     let memory = HotMemory::of_this_process();
-    serve(|command_, descriptors, nursery| {
-        let (Command::Fork { ahead }, Some(socket)) = (command_, descriptors.into_iter().next()) else {
+    serve(|asked, descriptors, nursery| {
+        let (Command::Fork { ahead }, Some(socket)) = (asked, descriptors.into_iter().next()) else {
             return;
         };
         nursery.fork(Some(socket), |socket, zygote| {
