@@ -45,6 +45,12 @@ impl Program {
         self
     }
 
+    /// Shows this instead of the command line.
+    pub(crate) fn shown_as(mut self, line: &str) -> Self {
+        line.clone_into(&mut self.line);
+        self
+    }
+
     /// Shows the command line, runs it, and fails unless it exits with 0.
     pub(crate) fn run(mut self) -> Result<()> {
         println!("$ {}", self.line);
@@ -86,32 +92,44 @@ pub(crate) fn need_rust_component(root: &Path, component: &str, subcommand: &str
         .with_context(|| format!("install {component} for the Rust toolchain in use"))
 }
 
-/// Makes sure that each of `programs` is on the PATH, installing `packages` with apt-get where one isn't.
-pub(crate) fn need_debian_packages(root: &Path, programs: &[&str], packages: &[&str]) -> Result<()> {
-    let Some(missing) = programs.iter().find(|name| !program(**name, root).args(["--version"]).succeeds())
-    else {
-        return Ok(());
-    };
-    println!("`{missing}` is missing: installing the Debian packages {}", packages.join(", "));
-    apt_get(root)?.args(["update", "--quiet"]).run()?;
-    apt_get(root)?
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(packages)
-        .run()
-        .with_context(|| format!("install {} yourself, then run this again", packages.join(" and ")))
+/// The first of `programs` that isn't on the PATH, or doesn't work.
+pub(crate) fn missing_program<'name>(root: &Path, programs: &[&'name str]) -> Option<&'name str> {
+    programs.iter().copied().find(|name| !program(name, root).args(["--version"]).succeeds())
 }
 
-/// apt-get as root: directly, or through sudo where it asks for no password.
-fn apt_get(root: &Path) -> Result<Program> {
-    if !program("apt-get", root).args(["--version"]).succeeds() {
-        bail!("there is no apt-get here to install it with: install it by hand");
+/// Installs Debian packages (the arguments). A package with a service starts it, which nobody here asked for: unless the
+/// machine has a policy on that already, there's one while this runs that forbids it.
+const INSTALL: &str = r#"
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+apt-get install --yes --quiet --no-install-recommends "$@"
+"#;
+
+/// Installs `packages` with apt-get, because the program `missing` isn't there: as root, or through sudo where that asks
+/// for no password. Services that come with them aren't started.
+pub(crate) fn install_debian_packages(root: &Path, missing: &str, packages: &[&str]) -> Result<()> {
+    println!("`{missing}` is missing: installing the Debian packages {}", packages.join(", "));
+    if missing_program(root, &["apt-get"]).is_some() {
+        bail!("there is no apt-get here to install `{missing}` with: install it by hand");
     }
-    // Through env, as sudo passes no variable on.
-    let line: &[&str] = &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    if runs_as_root() {
-        return Ok(program(line[0], root).args(&line[1..]));
-    }
-    Ok(program("sudo", root).args(["--non-interactive"]).args(line))
+    let sh = if runs_as_root() {
+        program("sh", root)
+    } else {
+        program("sudo", root).args(["--non-interactive", "sh"])
+    };
+    sh.args(["-c", INSTALL, "apt-get install"])
+        .args(packages)
+        .shown_as(&format!("apt-get install {}", packages.join(" ")))
+        .run()
+        .with_context(|| format!("install {} yourself, then run this again", packages.join(" and ")))
 }
 
 /// Whether this process is root's, by the owner of its own folder in /proc.

@@ -1,8 +1,9 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask bench` and `cargo xtask fuzz`.
+//! The project's chores: `cargo xtask test`, `cargo xtask servers`, `cargo xtask bench` and `cargo xtask fuzz`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its streams")]
 
 mod command;
 mod fuzz;
+mod servers;
 mod step;
 mod test;
 mod typescript;
@@ -16,6 +17,7 @@ use crate::command::cargo;
 
 const USAGE: &str = "\
 usage: cargo xtask test                      every check of the project, in order; what CI runs
+       cargo xtask servers                   database servers for tests that you run yourself, until you end it
        cargo xtask bench [ARGS…]             the benchmarks; ARGS go to `cargo bench`
        cargo xtask fuzz <TARGET> [SECONDS]   one fuzz target, or `all` of them, for SECONDS each (60)";
 
@@ -35,6 +37,7 @@ fn run(arguments: &[&str]) -> Result<()> {
     let root = repository_root();
     match arguments {
         ["test"] => test::run(&root),
+        ["servers"] => servers::run(&root),
         ["bench", rest @ ..] => cargo(&root).args(["bench", "--workspace", "--locked"]).args(rest).run(),
         ["fuzz", target] => fuzz::run(&root, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => match seconds.parse() {

@@ -1,29 +1,28 @@
 //! A chore's steps: each named, timed and shown; the first that fails ends the chore and is named.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// One step of a chore.
-pub(crate) struct Step {
+/// One step of a chore, all of whose steps share a `C`.
+pub(crate) struct Step<C> {
     /// What it checks, in a word or two.
     pub(crate) name: &'static str,
-    /// Does it, given the repository's root.
-    pub(crate) run: fn(&Path) -> Result<()>,
+    /// Does it.
+    pub(crate) run: fn(&mut C) -> Result<()>,
 }
 
 /// Runs the steps in order. The error names the step that failed, and those that therefore didn't run.
-pub(crate) fn run_all(root: &Path, steps: &[Step]) -> Result<()> {
+pub(crate) fn run_all<C>(shared: &mut C, steps: &[Step<C>]) -> Result<()> {
     let mut times = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         println!("\n── {} of {}: {} ──", index + 1, steps.len(), step.name);
         let started = Instant::now();
-        let result = (step.run)(root);
+        let result = (step.run)(shared);
         times.push((step.name, started.elapsed()));
         if let Err(error) = result {
             print_times(&times);
-            return Err(failure(step, &error, &steps[index + 1..]));
+            return Err(failure(step.name, &error, &steps[index + 1..]));
         }
     }
     print_times(&times);
@@ -31,10 +30,10 @@ pub(crate) fn run_all(root: &Path, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-fn failure(step: &Step, error: &anyhow::Error, not_run: &[Step]) -> anyhow::Error {
+fn failure<C>(failed: &str, error: &anyhow::Error, not_run: &[Step<C>]) -> anyhow::Error {
     let names: Vec<&str> = not_run.iter().map(|step| step.name).collect();
     let rest = if names.is_empty() { String::new() } else { format!("\nNot run: {}.", names.join(", ")) };
-    anyhow!("the step \"{}\" FAILED: {error:#}{rest}", step.name)
+    anyhow!("the step \"{failed}\" FAILED: {error:#}{rest}")
 }
 
 fn print_times(times: &[(&str, Duration)]) {
@@ -55,12 +54,28 @@ mod tests {
             Step { name: "second", run: |_| Err(anyhow!("the cause").context("what it did")) },
             Step { name: "third", run: |_| panic!("must not run") },
         ];
-        let error = run_all(Path::new("."), &steps).unwrap_err();
+        let error = run_all(&mut (), &steps).unwrap_err();
         assert_eq!(error.to_string(), "the step \"second\" FAILED: what it did: the cause\nNot run: third.");
     }
 
     #[test]
-    fn all_passing_steps_are_success() {
-        assert!(run_all(Path::new("."), &[Step { name: "only", run: |_| Ok(()) }]).is_ok());
+    fn a_step_finds_what_one_before_it_left() {
+        let steps: [Step<Vec<u8>>; 2] = [
+            Step {
+                name: "leave",
+                run: |shared| {
+                    shared.push(7);
+                    Ok(())
+                },
+            },
+            Step {
+                name: "find",
+                run: |shared| {
+                    assert_eq!(*shared, [7]);
+                    Ok(())
+                },
+            },
+        ];
+        assert!(run_all(&mut Vec::new(), &steps).is_ok());
     }
 }

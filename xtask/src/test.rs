@@ -1,55 +1,80 @@
 //! `cargo xtask test`: every check that a change must pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use portcullis_test_servers::Server;
 
-use crate::command::{cargo, has_cargo_subcommand, need_rust_component};
+use crate::command::{Program, cargo, has_cargo_subcommand, need_rust_component};
+use crate::servers;
 use crate::step::{Step, run_all};
 use crate::typescript;
 
+/// What the steps share.
+struct Checks {
+    root: PathBuf,
+    /// Running from the step of that name on. They stop with this, and with this process, however either ends.
+    servers: Vec<Server>,
+}
+
 /// Quick ones first: a slip is told before the long builds.
-const STEPS: &[Step] = &[
+const STEPS: &[Step<Checks>] = &[
     Step { name: "format", run: format },
     Step { name: "lint", run: lint },
+    Step { name: "servers", run: servers },
     Step { name: "tests", run: tests },
     Step { name: "doc tests", run: doc_tests },
     Step { name: "documentation", run: documentation },
-    Step { name: "TypeScript", run: typescript::check },
+    Step { name: "TypeScript", run: |checks| typescript::check(&checks.root) },
     Step { name: "dependencies", run: dependencies },
 ];
 
 /// Runs all steps; fails at the first that does.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    run_all(root, STEPS)
+    run_all(&mut Checks { root: root.to_path_buf(), servers: Vec::new() }, STEPS)
 }
 
-fn format(root: &Path) -> Result<()> {
+fn format(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
     need_rust_component(root, "rustfmt", "fmt")?;
     cargo(root).args(["fmt", "--all", "--", "--check"]).run()
 }
 
-fn lint(root: &Path) -> Result<()> {
+fn lint(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
     need_rust_component(root, "clippy", "clippy")?;
     cargo(root)
         .args(["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
         .run()
 }
 
-fn tests(root: &Path) -> Result<()> {
+fn servers(checks: &mut Checks) -> Result<()> {
+    checks.servers = servers::start(&checks.root)?;
+    Ok(())
+}
+
+fn tests(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
+    let on_servers = |program: Program| {
+        checks.servers.iter().fold(program, |program, server| {
+            program.env(server.engine().variable(), &server.folder().to_string_lossy())
+        })
+    };
     if has_cargo_subcommand(root, "nextest") {
-        return cargo(root).args(["nextest", "run", "--workspace", "--locked"]).run();
+        return on_servers(cargo(root).args(["nextest", "run", "--workspace", "--locked"])).run();
     }
     println!("cargo-nextest isn't installed: `cargo test` runs the same tests, but can't end one that hangs");
-    cargo(root).args(["test", "--workspace", "--lib", "--bins", "--tests", "--locked"]).run()
+    on_servers(cargo(root).args(["test", "--workspace", "--lib", "--bins", "--tests", "--locked"])).run()
 }
 
 /// nextest doesn't run the examples in documentation, so they are a step of their own.
-fn doc_tests(root: &Path) -> Result<()> {
+fn doc_tests(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
     cargo(root).args(["test", "--workspace", "--doc", "--locked"]).run()
 }
 
-fn documentation(root: &Path) -> Result<()> {
+fn documentation(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
     cargo(root)
         .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
         .env("RUSTDOCFLAGS", "-D warnings")
@@ -57,7 +82,8 @@ fn documentation(root: &Path) -> Result<()> {
 }
 
 /// Licences, bans and sources are checked by tests/tidy.rs in any case; cargo-deny adds the published advisories.
-fn dependencies(root: &Path) -> Result<()> {
+fn dependencies(checks: &mut Checks) -> Result<()> {
+    let root = &checks.root;
     if has_cargo_subcommand(root, "deny") {
         return cargo(root).args(["deny", "--all-features", "check"]).run();
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command::{cargo, need_debian_packages, program};
+use crate::command::{cargo, install_debian_packages, missing_program, program};
 
 /// The compiler's settings: what a connector may rely on, and nothing of a browser's or Node's.
 const OPTIONS: &[&str] = &[
@@ -22,7 +22,9 @@ const OPTIONS: &[&str] = &[
 
 /// Checks every example by itself: two scripts may both declare a top-level `connector`.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    need_debian_packages(root, &["node", "npm"], &["nodejs", "npm"])?;
+    if let Some(missing) = missing_program(root, &["node", "npm"]) {
+        install_debian_packages(root, missing, &["nodejs", "npm"])?;
+    }
     let home = root.join("tests/typescript");
     program("npm", &home).args(["ci", "--prefer-offline", "--no-audit", "--no-fund"]).run()?;
     let types = write_types(root)?;
