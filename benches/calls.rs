@@ -1,6 +1,6 @@
 //! What a sandboxed call costs: each figure beside what it is compared with, measured in turns in one run.
 //!
-//! `cargo bench --bench calls` prints the table of BENCHMARKS.md and fails where a ratio passes its bound.
+//! `cargo bench --bench calls` prints the first table of BENCHMARKS.md and fails where a ratio passes its bound.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 use portcullis_runtime::isolate::{Image, Plain};
 use portcullis_runtime::package::Package;
 use portcullis_runtime::{Call, Client, Connector, EgressConfig, Engine, EngineConfig};
+
+#[path = "table.rs"]
+mod table;
+use table::{Table, median, timed};
 
 fn main() {
     portcullis_runtime::init();
@@ -255,48 +259,4 @@ fn private_kib_of_call_processes() -> Vec<u64> {
             line.split_whitespace().nth(1)?.parse().ok()
         })
         .collect()
-}
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    work();
-    started.elapsed()
-}
-
-fn median(timings: &[Duration]) -> Duration {
-    let mut sorted = timings.to_vec();
-    sorted.sort_unstable();
-    sorted[sorted.len() / 2]
-}
-
-/// Prints rows, and remembers whether each bound held.
-#[derive(Default)]
-struct Table {
-    n_broken: usize,
-}
-
-impl Table {
-    fn row(&mut self, name: &str, timings: &mut [Duration], bound: Option<(Duration, f64)>) {
-        timings.sort_unstable();
-        let at = |share: usize| timings[(timings.len() * share / 100).min(timings.len() - 1)];
-        let ratio = bound.map_or(String::new(), |(base, max)| {
-            let ratio = at(50).as_secs_f64() / base.as_secs_f64();
-            let held = ratio <= max;
-            self.n_broken += usize::from(!held);
-            format!("{ratio:.2} × (≤ {max}){}", if held { "" } else { "  BROKEN" })
-        });
-        println!("| {name:<40} | {:>9.1?} | {:>9.1?} | {:>9.1?} | {ratio} |", at(50), at(90), at(99));
-    }
-
-    fn bound(&mut self, name: &str, value: String, held: bool, wanted: &str) {
-        self.n_broken += usize::from(!held);
-        println!("| {name:<40} | {value} | | | {wanted}{} |", if held { "" } else { "  BROKEN" });
-    }
-
-    fn finish(self) {
-        if self.n_broken > 0 {
-            println!("{} bounds broken", self.n_broken);
-            std::process::exit(1);
-        }
-    }
 }

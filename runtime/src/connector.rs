@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cache::BytecodeCache;
+use crate::cancellation::Cancellation;
 use crate::egress::{Client, Exchange};
 use crate::error::{CallError, ErrorCode};
 use crate::files::{FileReference, FileStore};
@@ -16,13 +17,16 @@ use crate::isolate::Image;
 use crate::json_text::parse_json;
 use crate::limits::{Exceeded, Limits};
 use crate::manifest::host::AllowedHosts;
-use crate::manifest::{AuthMethod, Diagnostic, Kind, Manifest, Operation, Severity, nearest};
+use crate::manifest::{
+    AuthMethod, Diagnostic, Kind, Manifest, Operation, OperationType, Severity, SqlConfig, nearest,
+};
 use crate::package::{Package, PackageError};
 use crate::redact::Redactor;
 use crate::sandbox::processes::{ConnectorProcesses, Keeper};
 use crate::sandbox::supervisor::{LogLine, Report, Supervision, supervise};
 use crate::sandbox::wire::CallRequest;
 use crate::sandbox::{CompileFailure, Sandbox, SandboxError};
+use crate::sql::{Databases, SqlCall, introspect};
 
 /// What every connector runs in: one per gateway, or per run of the command line.
 #[derive(Clone, Debug)]
@@ -38,6 +42,7 @@ struct EngineParts {
     files: Option<FileStore>,
     cache: Option<BytecodeCache>,
     keeper: Keeper,
+    databases: Databases,
 }
 
 /// What an [`Engine`] is made of.
@@ -55,12 +60,22 @@ pub struct EngineConfig {
     pub executable: Option<std::path::PathBuf>,
     /// Processes to keep forked ahead for each busy connector.
     pub n_ready: usize,
+    /// The one folder that SQLite databases are files in; none: no SQLite connector can be called.
+    pub sqlite_folder: Option<std::path::PathBuf>,
 }
 
 impl EngineConfig {
-    /// Defaults around a client: no files, no cache, this binary, two processes ahead.
+    /// Defaults around a client: no files, no cache, no SQLite databases, this binary, two processes ahead.
     pub fn new(egress: Client) -> Self {
-        Self { egress, limits: Limits::default(), files: None, cache: None, executable: None, n_ready: 2 }
+        Self {
+            egress,
+            limits: Limits::default(),
+            files: None,
+            cache: None,
+            executable: None,
+            n_ready: 2,
+            sqlite_folder: None,
+        }
     }
 }
 
@@ -95,10 +110,11 @@ impl fmt::Display for Lines<'_> {
 impl Engine {
     /// An engine of these parts; its first process starts with the first connector.
     pub fn new(config: EngineConfig) -> Self {
-        let EngineConfig { egress, limits, files, cache, executable, n_ready } = config;
+        let EngineConfig { egress, limits, files, cache, executable, n_ready, sqlite_folder } = config;
         let sandbox = Sandbox::new(executable);
         let keeper = Keeper::new(n_ready);
-        Self { inner: Arc::new(EngineParts { sandbox, egress, limits, files, cache, keeper }) }
+        let databases = Databases::new(&egress, sqlite_folder);
+        Self { inner: Arc::new(EngineParts { sandbox, egress, limits, files, cache, keeper, databases }) }
     }
 
     /// Validates a package and compiles its code. All errors of manifest and code are reported together.
@@ -136,11 +152,20 @@ impl Engine {
             None => None,
         };
         match manifest {
-            Some(manifest) if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) => {
+            Some(mut manifest)
+                if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) =>
+            {
+                add_introspection(&mut manifest);
                 Ok(Connector::new(self.clone(), package, manifest, image, diagnostics))
             }
             _ => Err(LoadError::Invalid(diagnostics)),
         }
+    }
+
+    /// Waits, for so long at most, until queries that timed out or were cancelled are cancelled on their servers too. For
+    /// a process that is about to end.
+    pub fn settle(&self, limit: Duration) {
+        self.inner.databases.settle(limit);
     }
 
     fn image(&self, code: &crate::package::Code) -> Result<Image, CompileFailure> {
@@ -153,6 +178,19 @@ impl Engine {
             cache.put(code, &image);
         }
         Ok(image)
+    }
+}
+
+/// In bytes. Accounts are called `sa`, which is in "transaction" too.
+const SHORTEST_HIDDEN_NAME: usize = 4;
+
+/// A manifest that has operations of these names keeps its own.
+fn add_introspection(manifest: &mut Manifest) {
+    let Kind::Sql(config) = &manifest.kind else { return };
+    for operation in introspect::operations(config.engine) {
+        if manifest.operation(operation.name.as_str()).is_none() {
+            manifest.operations.push(operation);
+        }
     }
 }
 
@@ -211,6 +249,8 @@ pub struct Call {
     pub secrets: BTreeMap<String, String>,
     /// The connection's own configuration, over the manifest's `connectionConfig`.
     pub config: Map<String, Value>,
+    /// Cancels the call when nobody waits for its answer any more.
+    pub cancellation: Cancellation,
 }
 
 /// What came of a call; nothing in it holds a secret's value.
@@ -251,7 +291,7 @@ impl Connector {
         &self.digest
     }
 
-    /// The manifest.
+    /// The manifest. That of an SQL connector has `introspect_tables` and `introspect_columns` after its own operations.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -270,12 +310,63 @@ impl Connector {
     /// Carries out a call, on this thread, to its end: at the latest 100 ms after its deadline.
     pub fn call(&self, call: &Call) -> Outcome {
         let started = Instant::now();
+        if let Kind::Sql(config) = &self.manifest.kind {
+            return self.query(config, call, started);
+        }
         let redactor = Redactor::new(call.secrets.values().map(String::as_str));
         let (result, report) = match self.prepare(call) {
             Ok(request) => self.run(call, &request, started),
             Err(error) => (Err(error), Report::default()),
         };
         redacted(&redactor, result, report, started)
+    }
+
+    /// Runs an SQL connector's operation.
+    fn query(&self, config: &SqlConfig, call: &Call, started: Instant) -> Outcome {
+        let result = self.query_result(config, call, started);
+        // What the database answers can hold the account's name for many reasons, and hiding it there would spoil results.
+        // It is no secret in the sense that a password is; in errors, where nothing is spoilt, it is hidden as well.
+        let has_failed = result.is_err();
+        let is_hidden =
+            |key: &str, value: &str| key != "username" || has_failed && value.len() >= SHORTEST_HIDDEN_NAME;
+        let secrets = call.secrets.iter().filter(|(key, value)| is_hidden(key, value));
+        let redactor = Redactor::new(secrets.map(|(_, value)| value.as_str()));
+        redacted(&redactor, result, Report::default(), started)
+    }
+
+    fn query_result(&self, config: &SqlConfig, call: &Call, started: Instant) -> Result<Value, CallError> {
+        let parts = &self.engine.inner;
+        let test = introspect::test_operation(config.engine);
+        let operation = match &call.operation {
+            Some(name) => Some(self.operation(name)?),
+            None => test.as_ref(),
+        };
+        let Some((operation, query)) = operation.and_then(|found| Some((found, found.query.as_ref()?)))
+        else {
+            return Err(CallError::new(ErrorCode::ToolNotFound, "this operation has no query"));
+        };
+        let arguments = self.arguments(operation, call)?;
+        let mut connection = self.manifest.connection_config.clone();
+        connection.extend(call.config.clone());
+        let deadline_limit = self.deadline(call);
+        let result = parts.databases.call(&SqlCall {
+            config,
+            connection,
+            secrets: &call.secrets,
+            query,
+            schema: operation.parameters.as_value(),
+            arguments: &arguments,
+            read_only: config.read_only || operation.operation_type == OperationType::Read,
+            deadline: started + deadline_limit,
+            deadline_limit,
+            max_bytes: parts.limits.result,
+            cancellation: &call.cancellation,
+        })?;
+        Ok(match call.operation.as_deref() {
+            None => json!({"success": true, "message": "the database answers"}),
+            Some("introspect_columns") => introspect::with_booleans(result),
+            Some(_) => result,
+        })
     }
 
     /// Validates the call's arguments and gathers what its process is told.
@@ -389,9 +480,14 @@ impl Connector {
             }
             Err(error) => return (Err(sandbox_error(&error)), Report::default()),
         };
-        let (result, report) = supervise(&mut process, request, &supervision);
+        let killed_if_cancelled = call.cancellation.on_cancel(process.killer());
+        let (mut result, report) = supervise(&mut process, request, &supervision);
+        drop(killed_if_cancelled);
         drop(process);
         parts.keeper.called(processes);
+        if result.is_err() && call.cancellation.is_cancelled() {
+            result = Err(CallError::cancelled());
+        }
         let result = result.and_then(|json| parse_result(&json)).and_then(|value| verdict(call, value));
         (result, report)
     }

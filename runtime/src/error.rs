@@ -27,6 +27,8 @@ pub enum ErrorCode {
     LimitExceeded,
     /// The call's process ended without an answer.
     SandboxCrashed,
+    /// The caller went away before there was an answer.
+    Cancelled,
 }
 
 impl ErrorCode {
@@ -42,6 +44,7 @@ impl ErrorCode {
             Self::HostBlocked => "HOST_BLOCKED",
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::SandboxCrashed => "SANDBOX_CRASHED",
+            Self::Cancelled => "CANCELLED",
         }
     }
 }
@@ -77,6 +80,11 @@ impl CallError {
     /// The call went past a limit.
     pub(crate) fn exceeded(exceeded: Exceeded) -> Self {
         Self::new(ErrorCode::LimitExceeded, exceeded.to_string()).with_details(json!(exceeded))
+    }
+
+    /// The caller went away.
+    pub(crate) fn cancelled() -> Self {
+        Self::new(ErrorCode::Cancelled, "the call was cancelled")
     }
 
     /// The call's process ended without an answer.

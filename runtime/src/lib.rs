@@ -19,6 +19,7 @@
 //! ```
 
 mod cache;
+mod cancellation;
 pub mod compile;
 mod connector;
 pub mod egress;
@@ -35,8 +36,10 @@ mod ready;
 mod redact;
 #[doc(hidden)]
 pub mod sandbox;
+pub mod sql;
 
 pub use cache::{BytecodeCache, CacheError};
+pub use cancellation::Cancellation;
 pub use connector::{Call, Connector, Engine, EngineConfig, LoadError, Outcome, OutcomeReport};
 pub use egress::{Client, EgressConfig, EgressMapping, Exchange};
 pub use error::{CallError, ErrorCode};

@@ -78,6 +78,8 @@ pub enum Exceeded {
     Result(u64),
     /// The size of all logs, in bytes.
     Logs(u64),
+    /// How long a query may run in its database, in milliseconds: a manifest's `queryTimeoutMs`.
+    QueryTimeout(u64),
 }
 
 impl Exceeded {
@@ -106,6 +108,9 @@ impl fmt::Display for Exceeded {
             Self::File(n) => write!(f, "a file is larger than the limit of {}", Bytes(n)),
             Self::Result(n) => write!(f, "the result is larger than the limit of {}", Bytes(n)),
             Self::Logs(n) => write!(f, "the call logged more than its {}", Bytes(n)),
+            Self::QueryTimeout(ms) => {
+                write!(f, "the query ran longer than its queryTimeoutMs of {} and was cancelled", Ms(ms))
+            }
         }
     }
 }

@@ -9,8 +9,12 @@ use portcullis_runtime::manifest::host::HostPattern;
 use portcullis_runtime::manifest::{
     AuthMethod, Diagnostic, Diagnostics, Engine, Kind, Manifest, OperationType, manifest_schema,
 };
+use portcullis_runtime::sql::placeholder::Query;
 use proptest::prelude::*;
 use serde_json::Value;
+
+/// The reason for cases whose error is in the text of a query.
+const WHAT_SQL_SAYS: &str = "no keyword reads SQL";
 
 /// Cases that the loader refuses and the schema accepts, each with the reason why no schema can refuse it.
 const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
@@ -31,7 +35,29 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("parameters-refs", "where a $ref leads"),
     ("parameters-required-misplaced", "parametersSchema isn't bound to the meta-schema"),
     ("parameters-root-type", "parametersSchema isn't bound to the meta-schema"),
+    ("sql-bind-variables", WHAT_SQL_SAYS),
+    ("sql-bind-variables-mysql", WHAT_SQL_SAYS),
+    ("sql-bind-variables-postgres", WHAT_SQL_SAYS),
+    ("sql-client-words-mssql", WHAT_SQL_SAYS),
+    ("sql-client-words-mysql", WHAT_SQL_SAYS),
+    ("sql-escapes-position", WHAT_SQL_SAYS),
     ("sql-names-in-both-lists", "no keyword compares items of two arrays"),
+    ("sql-no-statement", WHAT_SQL_SAYS),
+    ("sql-nul", WHAT_SQL_SAYS),
+    ("sql-operator-ambiguous", WHAT_SQL_SAYS),
+    ("sql-other-files", WHAT_SQL_SAYS),
+    ("sql-parameter-declared-mssql", WHAT_SQL_SAYS),
+    ("sql-parameter-declared-mysql", WHAT_SQL_SAYS),
+    ("sql-placeholder-misspelt-postgres", WHAT_SQL_SAYS),
+    ("sql-placeholder-misspelt-sqlite", WHAT_SQL_SAYS),
+    ("sql-placeholder-unknown-postgres", WHAT_SQL_SAYS),
+    ("sql-placeholder-unknown-sqlite", WHAT_SQL_SAYS),
+    ("sql-transaction-mssql", WHAT_SQL_SAYS),
+    ("sql-transaction-mysql", WHAT_SQL_SAYS),
+    ("sql-transaction-postgres", WHAT_SQL_SAYS),
+    ("sql-transaction-sqlite", WHAT_SQL_SAYS),
+    ("sql-unterminated", WHAT_SQL_SAYS),
+    ("sql-unterminated-others", WHAT_SQL_SAYS),
 ];
 
 fn cases() -> Vec<(String, PathBuf)> {
@@ -150,8 +176,8 @@ fn sql_manifests_are_read_from_either_list() {
     let Kind::Sql(sql) = valid("valid-sql-under-operations").kind else { panic!("not sql") };
     assert_eq!((sql.max_result_rows, sql.query_timeout), (10_000, Duration::from_secs(30)));
     let both = valid("valid-sql-in-both-lists");
-    assert_eq!(both.operation("a").unwrap().query.as_deref(), Some("SELECT 1"));
-    assert_eq!(both.operation("b").unwrap().query.as_deref(), Some("SELECT 2"));
+    assert_eq!(both.operation("a").unwrap().query.as_ref().map(Query::text), Some("SELECT 1"));
+    assert_eq!(both.operation("b").unwrap().query.as_ref().map(Query::text), Some("SELECT 2"));
 }
 
 #[test]
@@ -316,6 +342,7 @@ fn hostile_files_are_refused_quickly() {
     let many_operations = vec!["{\"name\":\"a\"}"; 10_000].join(",");
     let long_names: String = (0..20_000).map(|n| format!("\"p{n}\":{{\"type\":1}},")).collect();
     let long_key = "k".repeat(400_000);
+    let many_names: String = (0..20_000).map(|n| format!("\"q{n}\":{{}},")).collect();
     for text in [
         "[".repeat(1 << 20),
         "{\"a\":".repeat(200_000),
@@ -329,6 +356,9 @@ fn hostile_files_are_refused_quickly() {
         with_parameters(&format!("{{\"type\":1,\"enum\":[{}1]}}", "1,".repeat(400_000))),
         with_parameters(&format!("{{\"required\":[{}1]}}", "1,".repeat(200_000))),
         with_parameters(&format!("{{\"pattern\":\"{}\"}}", "(".repeat(900_000))),
+        with_query(&many_names, "@q "),
+        with_query("", "(SELECT\\n'\\u0027' @q, "),
+        with_query("", "$a$b$c$ @q /* "),
     ] {
         let started = std::time::Instant::now();
         let Err(diagnostics) = Manifest::parse(&text) else { panic!("it passed: {}…", &text[..60]) };
@@ -341,5 +371,13 @@ fn hostile_files_are_refused_quickly() {
 fn with_parameters(schema: &str) -> String {
     format!(
         "{{\"title\":\"t\",\"authMethod\":\"none\",\"operations\":[{{\"name\":\"a\",\"parametersSchema\":{schema}}}]}}"
+    )
+}
+
+fn with_query(properties: &str, piece: &str) -> String {
+    let properties = format!("{{\"properties\":{{{properties}\"z\":{{}}}}}}");
+    let query = piece.repeat(400_000 / piece.len());
+    format!(
+        "{{\"title\":\"t\",\"authMethod\":\"none\",\"type\":\"sql\",\"sqlConnectionConfig\":{{\"engine\":\"postgres\"}},\"sqlOperations\":[{{\"name\":\"a\",\"query\":\"{query}\",\"parametersSchema\":{properties}}}]}}"
     )
 }

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use portcullis_runtime::manifest::{AuthMethod, Kind};
 use portcullis_runtime::{
-    Call, CallError, Connector, Engine, EngineConfig, ErrorCode, FileStore, LogLevel, LogLine, Manifest,
-    Outcome, Package, Redactor,
+    Call, CallError, Cancellation, Connector, Engine, EngineConfig, ErrorCode, FileStore, LogLevel, LogLine,
+    Manifest, Outcome, Package, Redactor,
 };
 use serde_json::{Value, json};
 
 use super::connection::ConnectionFlags;
 use super::output::{Colour, Console, indented, plain};
-use super::{findings, params};
+use super::{findings, params, signals};
 use crate::config::{CacheFlags, LimitFlags, NetworkFlags, flag_of_limit};
 use crate::error::{Failure, FailureKind, Finding, Status};
+
+/// How long cancelling a query on its server may hold the command up.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// The flags of a command that calls a connector.
 #[derive(Args)]
@@ -26,6 +30,9 @@ pub(super) struct CallFlags {
     /// Give the connector ctx.files, which stores into this folder
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_FILES", hide_env_values = true)]
     files: Option<PathBuf>,
+    /// The folder that SQLite databases are in [default: the connector's own]
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_SQLITE_DIR", hide_env_values = true)]
+    sqlite_dir: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionFlags,
     #[command(flatten)]
@@ -78,21 +85,25 @@ impl CallFlags {
             Some((_, params)) => params::read(params, redactor)?,
             None => Value::Null,
         };
-        let engine = self.engine(console)?;
+        let engine = self.engine(console, target.package)?;
         let package =
             Package::read(target.package).map_err(|error| Failure::load(target.package, error.into()))?;
         let connector = engine.load(&package).map_err(|error| Failure::load(target.package, error))?;
-        refuse_sql(target, connector.manifest())?;
         let operation = target.operation.map(|(name, _)| name.to_owned());
-        let call = Call { operation, arguments, secrets, config };
+        let cancellation = Cancellation::default();
+        if matches!(connector.manifest().kind, Kind::Sql(_)) {
+            signals::cancel_on_signal(&cancellation)?;
+        }
+        let call = Call { operation, arguments, secrets, config, cancellation };
         if let Some(warning) = missing_secrets(connector.manifest(), &call) {
             console.warning(&redactor.text(&warning));
         }
         let outcome = connector.call(&call);
+        engine.settle(SETTLING);
         Ok(Made { connector, outcome })
     }
 
-    fn engine(&self, console: &mut Console) -> Result<Engine, Failure> {
+    fn engine(&self, console: &mut Console, package: &Path) -> Result<Engine, Failure> {
         let files = self.files.as_ref().filter(|folder| !folder.as_os_str().is_empty());
         let files = files.map(|folder| {
             FileStore::in_folder(folder).map_err(|error| {
@@ -111,8 +122,15 @@ impl CallFlags {
             cache,
             // One call is all that this process makes.
             n_ready: 0,
+            sqlite_folder: self.sqlite_folder(package),
             ..EngineConfig::new(self.network.client()?)
         }))
+    }
+
+    /// Where SQLite databases are: the operator's folder, or the connector's own.
+    fn sqlite_folder(&self, package: &Path) -> Option<PathBuf> {
+        let own = self.sqlite_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
+        own.or_else(|| package.is_dir().then(|| package.to_owned()))
     }
 
     fn tell(&self, console: &mut Console, target: &Target<'_>, made: &Made) -> Status {
@@ -139,17 +157,6 @@ impl CallFlags {
             Err(error) => print_error(console, error, hint(error, target, made).as_deref()),
         }
         status
-    }
-}
-
-/// Queries are run by a part of Portcullis that this command line doesn't have.
-fn refuse_sql(target: &Target<'_>, manifest: &Manifest) -> Result<(), Failure> {
-    match manifest.kind {
-        Kind::Rest => Ok(()),
-        Kind::Sql(_) => Err(Failure::usage(format!(
-            "{} is an SQL connector: this version checks and packs those, but can't call them",
-            target.package.display()
-        ))),
     }
 }
 

@@ -11,6 +11,7 @@ mod pack;
 mod params;
 mod run;
 mod schema;
+mod signals;
 mod test;
 mod types;
 mod usage;

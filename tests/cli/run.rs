@@ -233,9 +233,9 @@ fn a_cache_that_can_not_be_used_is_a_warning() {
 }
 
 #[test]
-fn an_sql_connector_is_told_to_be_beyond_this_version() {
+fn an_sql_connector_without_its_database_says_where_that_should_be() {
     let here = Workspace::new();
     here.run(&["new", "db", "--type", "sql"]).exits(0);
-    here.run(&["run", "db", "list_customers"]).exits(2).says("db is an SQL connector");
-    here.run(&["test", "db", "--json"]).exits(2).report();
+    here.run(&["run", "db", "list_customers"]).exits(1).says("db.db");
+    here.run(&["test", "db", "--json"]).exits(1).report();
 }

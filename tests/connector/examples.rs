@@ -43,6 +43,7 @@ impl Example {
             arguments,
             secrets: strings(self.secrets),
             config: object(self.config.clone()),
+            ..Call::default()
         })
     }
 
@@ -91,7 +92,8 @@ fn every_example_is_tested_here() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["files", "hello", "pagination", "self_hosted"]);
+    // That of hotel, which needs no HTTP server, are in tests/sql/hotel.rs.
+    assert_eq!(names, ["files", "hello", "hotel", "pagination", "self_hosted"]);
 }
 
 // ── hello ────────────────────────────────────────────────────────────────────────────────────────────────────────────

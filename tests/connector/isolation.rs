@@ -389,3 +389,22 @@ fn one_calls_secrets_are_not_anothers() {
         assert_eq!(loaded.connector.call(&call).result.unwrap(), expected);
     }
 }
+
+#[test]
+fn a_cancelled_call_ends_at_once_and_the_next_one_runs() {
+    let loaded = Case::execute("if (ctx.params.spin) while (true) {} return 'done'").load();
+    let call = portcullis_runtime::Call { arguments: json!({"spin": true}), ..loaded.call.clone() };
+    let cancellation = call.cancellation.clone();
+    let outcome = std::thread::scope(|scope| {
+        let spinning = scope.spawn(|| loaded.connector.call(&call));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        cancellation.cancel();
+        spinning.join().unwrap()
+    });
+    assert_eq!(outcome.result.unwrap_err().code, portcullis_runtime::ErrorCode::Cancelled);
+    let next = portcullis_runtime::Call {
+        cancellation: portcullis_runtime::Cancellation::default(),
+        ..loaded.call.clone()
+    };
+    assert_eq!(loaded.connector.call(&next).result.unwrap(), json!("done"));
+}

@@ -42,6 +42,8 @@ use wire::BodyReader;
 pub struct Client {
     agent: ureq::Agent,
     resolver: Arc<AddressResolver>,
+    extra_roots_pem: Arc<str>,
+    has_proxy: bool,
 }
 
 impl Client {
@@ -61,12 +63,23 @@ impl Client {
         let policy = NetworkPolicy::new(config.allow_networks.clone());
         let resolver = Arc::new(AddressResolver::new(policy, config.map.clone(), lookup));
         let agent = wire::new_agent(config, Arc::clone(&resolver))?;
-        Ok(Client { agent, resolver })
+        let extra_roots_pem = config.extra_roots_pem.join("\n").into();
+        Ok(Client { agent, resolver, extra_roots_pem, has_proxy: config.proxy.is_some() })
     }
 
     /// The addresses that may be dialled, for connections that aren't HTTP (SQL servers).
     pub fn resolver(&self) -> &AddressResolver {
         &self.resolver
+    }
+
+    /// The operator's root certificates besides Mozilla's, as PEM, for connections that aren't HTTP; perhaps empty.
+    pub fn extra_roots_pem(&self) -> &str {
+        &self.extra_roots_pem
+    }
+
+    /// Whether all requests go through an HTTP proxy.
+    pub fn has_proxy(&self) -> bool {
+        self.has_proxy
     }
 
     /// Sends `request`, follows its redirects, and reads the whole response. Any status is a response.

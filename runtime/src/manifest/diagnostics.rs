@@ -157,6 +157,12 @@ impl<'a> Sink<'a> {
         self.push_at(offset, finding);
     }
 
+    /// Adds a finding about a character of the string that its pointer names, `index` bytes into the string's value.
+    pub(crate) fn push_inside(&mut self, index: usize, finding: Finding) {
+        let offset = self.source.offset_inside(&finding.pointer, index);
+        self.push_at(offset, finding);
+    }
+
     /// Adds a finding about a place in the text, in bytes from its start.
     pub(crate) fn push_at(&mut self, offset: usize, finding: Finding) {
         self.placed.push((offset, finding));

@@ -7,6 +7,7 @@ mod diagnostics;
 pub mod host;
 pub mod name;
 mod position;
+mod query;
 mod raw;
 mod resolve;
 mod schema;
@@ -29,6 +30,7 @@ pub use self::schema::{
     Violation,
 };
 pub(crate) use self::words::nearest;
+use crate::sql::placeholder::Query;
 
 /// A connector's manifest, valid: each rule of config.json holds for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +133,7 @@ pub struct Operation {
     /// The parameters that the operation takes.
     pub parameters: ParametersSchema,
     /// The statements that a SQL operation runs; none for REST.
-    pub query: Option<String>,
+    pub query: Option<Query>,
 }
 
 /// Whether an operation changes something.

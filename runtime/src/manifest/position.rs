@@ -72,6 +72,23 @@ impl<'a> Source<'a> {
         if anchor == Anchor::Key { span.key } else { span.value }
     }
 
+    /// The offset of a character inside the string that the pointer names: of the one that stands, or of the escape that
+    /// gives one, `index` bytes into the string's value.
+    pub(crate) fn offset_inside(&self, pointer: &str, index: usize) -> usize {
+        let start = self.offset(pointer, Anchor::Value);
+        let Some(inside) = self.text.get(start..).and_then(|text| text.strip_prefix('"')) else {
+            return start;
+        };
+        let (mut written, mut n_read) = (0, 0);
+        while let Some((length, n_bytes)) = string_piece(&inside[written..])
+            && n_read + n_bytes <= index
+        {
+            written += length;
+            n_read += n_bytes;
+        }
+        start + 1 + written
+    }
+
     /// Turns offsets into lines and columns; cheap when asked in rising order.
     pub(crate) fn places(&self) -> Places<'a> {
         Places { text: self.text, offset: 0, line: 1, column: 1 }
@@ -88,6 +105,23 @@ impl<'a> Source<'a> {
                 Finding::error(duplicate.pointer.clone(), message).help("keep one of them"),
             );
         }
+    }
+}
+
+/// The first character of the rest of a JSON string as written: its length there, and that of the UTF-8 it stands for.
+/// None at the end of the string.
+fn string_piece(rest: &str) -> Option<(usize, usize)> {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let first = rest.chars().next().filter(|first| *first != '"')?;
+    if first != '\\' {
+        return Some((first.len_utf8(), first.len_utf8()));
+    }
+    let Some(high) = unit(rest) else { return Some((2.min(rest.len()), 1)) };
+    let pair = [high, rest.get(6..).and_then(unit).unwrap_or_default()];
+    match char::decode_utf16(pair).next()? {
+        Ok(character) => Some((6 * character.len_utf16(), character.len_utf8())),
+        // The text was parsed, so there's no half of a pair in it.
+        Err(_) => Some((6, 3)),
     }
 }
 
@@ -306,6 +340,22 @@ mod tests {
     fn a_missing_value_is_placed_at_the_nearest_one_around_it() {
         check("{\"a\": {\"b\": 1}}", "/a/x/y", Anchor::Value, (1, 7));
         check("{\"a\": [1]}", "/a/7", Anchor::Value, (1, 7));
+    }
+
+    #[test]
+    fn characters_of_strings_are_found_behind_escapes() {
+        let text = r#"{"q": "a\n\"\u00e9é\ud83d\ude00😀\\z"}"#;
+        let source = Source::parse(text).unwrap();
+        let value = "a\n\"éé😀😀\\z";
+        let places: Vec<_> =
+            value.char_indices().map(|(index, _)| source.offset_inside("/q", index)).collect();
+        let written: Vec<_> = places
+            .iter()
+            .zip(places[1..].iter().chain([&(text.len() - 2)]))
+            .map(|(start, end)| &text[*start..*end])
+            .collect();
+        assert_eq!(written, ["a", "\\n", "\\\"", "\\u00e9", "é", "\\ud83d\\ude00", "😀", "\\\\", "z"]);
+        assert_eq!(source.offset_inside("/q", 1_000), text.len() - 2, "past the end: the closing quote");
     }
 
     #[test]

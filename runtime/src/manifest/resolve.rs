@@ -11,6 +11,7 @@ use url::Url;
 use super::diagnostics::{Finding, Sink};
 use super::host::HostPattern;
 use super::name::OperationName;
+use super::query::query;
 use super::raw::{
     ConnectionConfig, RawCapabilities, RawExposeAsCapability, RawKind, RawManifest, RawOAuth2Config,
     RawOperation, RawSqlConnectionConfig,
@@ -18,8 +19,8 @@ use super::raw::{
 use super::schema::PatternBudget;
 use super::words::{join, quote};
 use super::{
-    AuthMethod, Capabilities, ExposeAsCapability, Kind, Manifest, OAuth2Config, Operation, ParametersSchema,
-    SqlConfig, cron,
+    AuthMethod, Capabilities, Engine, ExposeAsCapability, Kind, Manifest, OAuth2Config, Operation,
+    ParametersSchema, SqlConfig, cron,
 };
 
 /// The most rows of a result where the manifest names no number.
@@ -34,7 +35,8 @@ pub(crate) fn resolve(raw: RawManifest, sink: &mut Sink<'_>) -> Option<Manifest>
     warn_misplaced(&raw, is_sql, sink);
     let secret_bindings = unique(raw.secret_bindings, "/secretBindings", sink);
     let allowed_hosts = hosts(raw.allowed_hosts, sink);
-    let operations = operations(raw.operations, raw.sql_operations, is_sql, sink);
+    let engine = raw.sql_connection_config.as_ref().and_then(|config| config.engine);
+    let operations = operations(raw.operations, raw.sql_operations, is_sql.then_some(engine), sink);
     let oauth2 = raw.oauth2_config.and_then(|oauth2| oauth2_config(oauth2, sink));
     let capabilities = capabilities(raw.capabilities.unwrap_or_default(), sink);
     let connection_config = raw.connection_config.unwrap_or_default();
@@ -134,12 +136,14 @@ fn supported(
     methods
 }
 
+/// `sql` is there for a SQL connector, with its engine if that is known.
 fn operations(
     raw: Option<Vec<Option<RawOperation>>>,
     raw_sql: Option<Vec<Option<RawOperation>>>,
-    is_sql: bool,
+    sql: Option<Option<Engine>>,
     sink: &mut Sink<'_>,
 ) -> Vec<Operation> {
+    let is_sql = sql.is_some();
     let raw_sql = if is_sql { raw_sql } else { None };
     let listed = present(raw).map(|(index, operation)| (format!("/operations/{index}"), operation));
     let listed_sql =
@@ -156,7 +160,7 @@ fn operations(
                     .help("a SQL connector says \"type\": \"sql\""),
             );
         }
-        operations.extend(operation(raw, &pointer, &mut budget, sink));
+        operations.extend(operation(raw, &pointer, sql.flatten(), &mut budget, sink));
     }
     operations
 }
@@ -181,10 +185,12 @@ fn report_duplicate(
 fn operation(
     raw: RawOperation,
     pointer: &str,
+    engine: Option<Engine>,
     budget: &mut PatternBudget,
     sink: &mut Sink<'_>,
 ) -> Option<Operation> {
     let schema = raw.parameters_schema.unwrap_or_else(|| json!({}));
+    let query = engine.zip(raw.query).and_then(|(engine, text)| query(engine, &text, &schema, pointer, sink));
     let (parameters, findings) = ParametersSchema::check(schema, budget);
     let at_schema = join(pointer, "parametersSchema");
     findings.into_iter().for_each(|finding| sink.push(finding.below(&at_schema)));
@@ -201,7 +207,7 @@ fn operation(
         requires_approval: raw.requires_approval,
         required_scopes: unique(raw.required_scopes, &join(pointer, "requiredScopes"), sink),
         parameters: parameters?,
-        query: raw.query,
+        query,
     })
 }
 

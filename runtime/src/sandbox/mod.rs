@@ -267,7 +267,8 @@ impl ConnectorZygote {
 pub(crate) struct CallProcess {
     socket: UnixStream,
     reader: FrameReader,
-    pidfd: Option<OwnedFd>,
+    /// Shared with what may kill the process from another thread.
+    pidfd: Option<std::sync::Arc<OwnedFd>>,
 }
 
 impl CallProcess {
@@ -275,8 +276,11 @@ impl CallProcess {
     fn born(socket: UnixStream, deadline: Instant) -> Result<Self, WireError> {
         let mut process = Self { socket, reader: FrameReader::new(), pidfd: None };
         let frame = {
-            let mut newborn = Newborn { socket: &process.socket, pidfd: &mut process.pidfd, deadline };
-            process.reader.read(&mut newborn, |_| 64)?
+            let mut pidfd = None;
+            let mut newborn = Newborn { socket: &process.socket, pidfd: &mut pidfd, deadline };
+            let frame = process.reader.read(&mut newborn, |_| 64)?;
+            process.pidfd = pidfd.map(Into::into);
+            frame
         };
         if frame.kind == Kind::Born && process.pidfd.is_some() {
             Ok(process)
@@ -306,9 +310,17 @@ impl CallProcess {
     }
 
     pub(crate) fn kill(&self) {
-        if let Some(pidfd) = &self.pidfd {
-            // It fails only where the process has ended already.
-            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        (self.killer())();
+    }
+
+    /// What kills the process, from any thread.
+    pub(crate) fn killer(&self) -> impl Fn() + Send + 'static {
+        let pidfd = self.pidfd.clone();
+        move || {
+            if let Some(pidfd) = &pidfd {
+                // It fails only where the process has ended already.
+                let _ = pidfd_send_signal(pidfd, Signal::KILL);
+            }
         }
     }
 
