@@ -3,6 +3,8 @@
 
 #[path = "sql/bounds.rs"]
 mod bounds;
+#[path = "sql/case.rs"]
+mod case;
 #[path = "sql/down.rs"]
 mod down;
 #[path = "sql/hotel.rs"]

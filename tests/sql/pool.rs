@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use portcullis_runtime::ErrorCode;
+use portcullis_runtime::{Cancellation, ErrorCode};
 use serde_json::{Value, json};
 
-use crate::support::{Case, Kind, Place, check, engine, eventually, local_network, on_each_server};
+use crate::support::{
+    Case, Kind, Place, check, engine, eventually, local_network, on_each_engine, on_each_server,
+};
 
 on_each_server!(
     connections_are_bounded,
@@ -15,6 +17,8 @@ on_each_server!(
     accounts_are_kept_apart,
     broken_connections_are_replaced,
 );
+
+on_each_engine!(calls_dont_mix);
 
 fn sized(case: Case, n: u32) -> Case {
     case.sql(json!({"security": {"maxConnectionPoolSize": n}}))
@@ -105,4 +109,54 @@ fn broken_connections_are_replaced(place: &Place) {
         thread::sleep(Duration::from_millis(100));
     }
     check("a new connection", &loaded.value()["rowCount"], &json!(1));
+}
+
+/// Many calls at once, some of which are given up at any moment: each gets its own answer, and a write is whole or not there.
+fn calls_dont_mix(place: &Place) {
+    place.execute("CREATE TABLE a (n integer); CREATE TABLE b (n integer)");
+    let read = sized(place.read("SELECT @n AS n, @t AS t"), 3)
+        .declare(json!({"n": {"type": "integer"}, "t": {}}))
+        .load();
+    let write = "INSERT INTO a VALUES (@n); INSERT INTO b VALUES (@n)";
+    let write = sized(place.write(write), 3).declare(json!({"n": {"type": "integer"}})).load();
+    let kept: Vec<u64> = thread::scope(|scope| {
+        let callers = (0..4_u64).map(|caller| {
+            let (read, write) = (&read, &write);
+            scope.spawn(move || {
+                let mut kept = Vec::new();
+                for n in (caller * 100..).take(25) {
+                    let text = "x".repeat(usize::try_from(n).unwrap() * 10);
+                    let reading = read.with(json!({"n": n, "t": text}));
+                    let mut writing = write.with(json!({"n": n}));
+                    let cancellation = Cancellation::default();
+                    writing.call.cancellation = cancellation.clone();
+                    let written = thread::scope(|scope| {
+                        let written = scope.spawn(|| writing.outcome().result);
+                        // From before it begins until after it ended.
+                        thread::sleep(Duration::from_micros(n * 7919 % 12_000));
+                        cancellation.cancel();
+                        written.join().unwrap()
+                    });
+                    match written {
+                        Ok(_) => kept.push(n),
+                        Err(error) => assert!(
+                            error.code == ErrorCode::Cancelled || place.kind == Kind::Sqlite,
+                            "{error:#?}"
+                        ),
+                    }
+                    check(format!("{place:?} {n}"), &reading.value()["rows"], &json!([{"n": n, "t": text}]));
+                }
+                kept
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    let both = || ["a", "b"].map(|table| place.query(&format!("SELECT n FROM {table} ORDER BY n")).concat());
+    eventually("what was given up is over", || both()[0] == both()[1]);
+    thread::sleep(Duration::from_millis(300));
+    let [a, b] = both();
+    assert_eq!(a, b, "{place:?}");
+    assert!(kept.iter().all(|n| a.contains(&n.to_string())), "{place:?}: kept {kept:?}, there are {a:?}");
+    assert!(!kept.is_empty(), "{place:?}");
 }

@@ -35,14 +35,9 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
         sink: &mut ResultSink,
     ) -> impl Future<Output = Result<After, Failed>> + Send;
 
-    /// Brings a connection back to how [`Backend::connect`] left it: session settings, temporary tables, locks. It runs
-    /// after the caller has its result. On an error the connection is closed.
+    /// Brings a connection back to how [`Backend::connect`] left it: session settings, temporary tables, locks. On an error
+    /// the connection is closed. What it doesn't have to wait for happens at once, the rest after the caller has its result.
     fn reset(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), SqlError>> + Send;
-
-    /// Whether nothing needs to be reset, so that the connection can be used again at once.
-    fn is_clean(_connection: &Self::Connection) -> bool {
-        false
-    }
 
     /// Whether a connection that lay idle still works.
     fn ping(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), SqlError>> + Send;
@@ -110,6 +105,8 @@ pub(super) enum Hint {
     Number,
     /// A string with `"contentEncoding": "base64"`.
     Bytes,
+    /// A string with `"format": "date-time"`.
+    DateTime,
 }
 
 /// What becomes of a connection after a query.

@@ -4,6 +4,7 @@ mod backend;
 mod dial;
 mod error;
 pub(crate) mod introspect;
+mod moment;
 mod mssql;
 mod mysql;
 pub mod placeholder;
@@ -15,6 +16,7 @@ mod sqlite;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,8 +97,14 @@ impl Databases {
         let sink = ResultSink::new(call.config.max_result_rows, call.max_bytes);
         let runtime = self.runtime()?;
         let _entered = runtime.enter();
+        let name = settings.to_string();
         let database = self.database(settings)?;
-        match runtime.block_on(database.run(&job, sink, call.cancellation)) {
+        // A driver that panics over what a server sends ends this call, and no other.
+        let run = AssertUnwindSafe(|| runtime.block_on(database.run(&job, sink, call.cancellation)));
+        let ended = catch_unwind(run).unwrap_or_else(|_| {
+            Err(SqlError::Unreachable { database: name, detail: "its answer broke the driver".to_owned() })
+        });
+        match ended {
             Ok(sink) => Ok(sink.finish()),
             Err(SqlError::TimedOut(_)) if Instant::now() >= call.deadline => {
                 Err(CallError::exceeded(Exceeded::deadline(call.deadline_limit)))
@@ -225,6 +233,7 @@ fn hint_of(property: &Value) -> Hint {
         (Some("string"), None) if property.get("contentEncoding") == Some(&Value::from("base64")) => {
             Hint::Bytes
         }
+        (Some("string"), None) if property.get("format") == Some(&Value::from("date-time")) => Hint::DateTime,
         _ => Hint::None,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use futures_util::future::poll_immediate;
 use tokio_util::task::TaskTracker;
 
 use super::backend::{After, Backend, Failed, Job};
@@ -119,16 +120,14 @@ impl<B: Backend> Database<B> {
             }
         };
         let after = ended.as_ref().map_or_else(|failed| failed.after, |after| *after);
-        self.put_back(connection.returned()?, after);
+        self.put_back(connection.returned()?, after).await;
         ended.map(|_| sink).map_err(|Failed { error, .. }| error)
     }
 
-    /// Cleans a connection up while the caller already has its result, and gives it back.
-    fn put_back(self: Arc<Self>, mut connection: Object<Connector<B>>, after: After) {
-        if after == After::Reset && B::is_clean(&connection) {
-            return;
-        }
-        self.aftermath.clone().spawn(async move {
+    /// Cleans a connection up and gives it back; what has to be waited for happens while the caller has its result.
+    async fn put_back(self: Arc<Self>, mut connection: Object<Connector<B>>, after: After) {
+        let aftermath = self.aftermath.clone();
+        let mut cleaning = Box::pin(async move {
             let in_order = after == After::Reset
                 && tokio::time::timeout(AFTERMATH, self.backend.reset(&mut connection))
                     .await
@@ -137,6 +136,9 @@ impl<B: Backend> Database<B> {
                 discard::<B>(connection).await;
             }
         });
+        if poll_immediate(&mut cleaning).await.is_none() {
+            aftermath.spawn(cleaning);
+        }
     }
 
     /// Cancels on the server what a connection is doing, and closes it. It keeps its place in the pool until then.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::limits::Exceeded;
 
@@ -100,7 +100,12 @@ impl ResultSink {
             .names
             .into_iter()
             .zip(self.columns)
-            .map(|(name, column)| json!({"name": name, "type": column.type_name}))
+            .map(|(name, column)| {
+                let mut object = Map::with_capacity(2);
+                object.insert("name".to_owned(), Value::String(name));
+                object.insert("type".to_owned(), Value::String(column.type_name));
+                Value::Object(object)
+            })
             .collect();
         let mut result = Map::new();
         let n_rows = self.rows.len();
@@ -118,6 +123,9 @@ impl ResultSink {
 /// A name for each column that no other has: an unnamed one is `column_N` by its place, and of equal ones the later get
 /// `_2`, `_3` … appended.
 fn unique_names(columns: &[Column]) -> Vec<String> {
+    if are_unique(columns) {
+        return columns.iter().map(|column| column.name.clone()).collect();
+    }
     let mut taken: std::collections::HashSet<String> = std::collections::HashSet::new();
     let own: std::collections::HashSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let mut names = Vec::with_capacity(columns.len());
@@ -133,6 +141,14 @@ fn unique_names(columns: &[Column]) -> Vec<String> {
         names.push(name);
     }
     names
+}
+
+/// Whether the names are names for an object's keys as they are. Few names are compared faster than hashed.
+fn are_unique(columns: &[Column]) -> bool {
+    let is_taken = |(index, column): (usize, &Column)| {
+        column.name.is_empty() || columns[..index].iter().any(|other| other.name == column.name)
+    };
+    columns.len() <= 32 && !columns.iter().enumerate().any(is_taken)
 }
 
 /// How many bytes a value takes as JSON.

@@ -5,3 +5,4 @@ mod columns;
 mod expressions;
 mod golden;
 mod injection;
+mod places;

@@ -45,7 +45,7 @@ pub(super) fn parameter<'a>(argument: &'a Argument<'_>) -> Parameter<'a> {
 /// NULL of the type of least precedence that the schema leaves, so that in `COALESCE(@x, column)` the column's type decides.
 fn null(hint: Hint) -> Parameter<'static> {
     match hint {
-        Hint::None => Parameter::new("nvarchar(4000)", ColumnData::String(None)),
+        Hint::None | Hint::DateTime => Parameter::new("nvarchar(4000)", ColumnData::String(None)),
         Hint::Bool => Parameter::new("bit", ColumnData::Bit(None)),
         Hint::Integer => Parameter::new("int", ColumnData::I32(None)),
         Hint::Number => Parameter::new("numeric(1,0)", ColumnData::Numeric(None)),

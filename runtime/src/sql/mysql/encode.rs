@@ -3,14 +3,17 @@
 //! A text is compared with a column by the server's rules for constants, which are exact for integers, decimals and
 //! dates. An argument that isn't given is an untyped NULL: `COALESCE(@n, 5)` is an integer then.
 
+use std::borrow::Cow;
+
 use serde_json::{Number, Value};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::mysql::{MySqlArguments, MySqlTypeInfo};
 use sqlx::{Arguments as _, Encode, MySql, Type};
 
-use super::super::backend::{Argument, ArgumentValue};
+use super::super::backend::{Argument, ArgumentValue, Hint};
 use super::super::error::SqlError;
+use super::super::moment::{self, Moment};
 use super::ArgumentTypes;
 
 /// Adds an argument for one placeholder.
@@ -23,12 +26,22 @@ pub(super) fn add(
         ArgumentValue::Null => arguments.add(Typed { text: None, type_info: &types.null }),
         ArgumentValue::Bool(value) => arguments.add(i8::from(*value)),
         ArgumentValue::Number(number) => add_number(arguments, number, types),
-        ArgumentValue::Text(text) => arguments.add(*text),
+        ArgumentValue::Text(text) => arguments.add(in_utc(text, argument.hint).as_ref()),
         ArgumentValue::Bytes(bytes) => arguments.add(bytes.as_slice()),
         ArgumentValue::List(values) => arguments.add(json(values)),
         ArgumentValue::Object(map) => arguments.add(json(map)),
     };
     added.map_err(|error| SqlError::argument(argument.name, format!("can't be sent: {error}")))
+}
+
+/// A moment that its schema says is one, and which names its zone, in UTC, as the session is: servers refuse a `Z`, and
+/// MariaDB takes no notice of an offset.
+fn in_utc(text: &str, hint: Hint) -> Cow<'_, str> {
+    let moment = if hint == Hint::DateTime { moment::iso(text, Moment::Timestamp) } else { None };
+    match moment.as_deref().and_then(|moment| moment.strip_suffix('Z')) {
+        Some(utc) => Cow::Owned(utc.to_owned()),
+        None => Cow::Borrowed(text),
+    }
 }
 
 fn add_number(
@@ -120,6 +133,19 @@ mod tests {
         ] {
             let number: Number = serde_json::from_str(json).expect("a number");
             assert_eq!(Numeric::of(&number), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_moment_with_a_zone_binds_in_utc_where_the_schema_says_that_it_is_one() {
+        for (text, hint, expected) in [
+            ("2026-11-20T12:30:00Z", Hint::DateTime, "2026-11-20T12:30:00"),
+            ("2026-11-20T00:30:00.25+02:00", Hint::DateTime, "2026-11-19T22:30:00.25"),
+            ("2026-11-20T12:30:00", Hint::DateTime, "2026-11-20T12:30:00"),
+            ("2026-11-20T12:30:00Z", Hint::None, "2026-11-20T12:30:00Z"),
+            ("soon", Hint::DateTime, "soon"),
+        ] {
+            assert_eq!(in_utc(text, hint), expected, "{text}");
         }
     }
 

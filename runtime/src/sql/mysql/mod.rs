@@ -72,11 +72,10 @@ impl Backend for Mysql {
         transaction::run(connection, job, sink).await
     }
 
-    fn is_clean(connection: &Connection) -> bool {
-        connection.traces.are_none(connection.is_mariadb)
-    }
-
     async fn reset(&self, connection: &mut Connection) -> Result<(), SqlError> {
+        if connection.traces.are_none(connection.is_mariadb) {
+            return Ok(());
+        }
         reset::reset(connection).await
     }
 

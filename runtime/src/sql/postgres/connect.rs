@@ -172,6 +172,7 @@ async fn ready(route: &Route, mut pg: PgConnection, startup: Startup) -> Result<
         process_id,
         settings,
         may_have_prepared: false,
+        is_clean: false,
         is_resetting: false,
         route: route.clone(),
     })

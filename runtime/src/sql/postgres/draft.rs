@@ -224,7 +224,7 @@ impl<'a> Draft<'a> {
 
 fn hinted_type(hint: Hint) -> Option<u32> {
     match hint {
-        Hint::None => None,
+        Hint::None | Hint::DateTime => None,
         Hint::Bool => Some(oid::BOOL),
         Hint::Integer => Some(oid::INT8),
         Hint::Number => Some(oid::FLOAT8),

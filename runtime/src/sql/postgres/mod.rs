@@ -8,12 +8,15 @@ mod decode;
 mod draft;
 mod encode;
 mod error;
+mod harmless;
 mod infer;
+mod lex;
 mod plan;
 mod prepare;
 mod run;
 mod shape;
 mod types;
+mod unseen;
 
 use std::sync::atomic::AtomicU8;
 
@@ -44,6 +47,8 @@ pub(super) struct Connection {
     settings: String,
     /// Statements that the query's text prepared may be left, which can't be told from sqlx's own by their names.
     may_have_prepared: bool,
+    /// Nothing was run since the last reset that could leave something behind.
+    is_clean: bool,
     /// What resets the session was sent, and its answer not yet read.
     is_resetting: bool,
     route: Route,
@@ -116,7 +121,9 @@ impl Backend for Postgres {
     }
 
     async fn reset(&self, connection: &mut Connection) -> Result<(), SqlError> {
-        if connection.settings.is_empty() && !connection.may_have_prepared {
+        if std::mem::take(&mut connection.is_clean) {
+            Ok(())
+        } else if connection.settings.is_empty() && !connection.may_have_prepared {
             connection.send_reset().await
         } else {
             connection.reset_in_full().await
@@ -139,7 +146,7 @@ impl Backend for Postgres {
     }
 
     async fn close(connection: Connection) {
-        // It is closed either way; an error says only that the other side was faster.
-        let _ = connection.pg.close_hard().await;
+        // Not `close_hard`, which over TLS waits for a server that may still be busy.
+        drop(connection);
     }
 }

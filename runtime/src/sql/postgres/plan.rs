@@ -9,10 +9,12 @@ use sqlx::postgres::PgColumn;
 use super::decode::{Decoder, Reading, reading, type_name};
 use super::encode::{self, Bound, Cast};
 use super::error::refusal;
+use super::harmless::is_harmless;
 use super::infer::{Inferred, infer};
 use super::prepare::{Preparer, Refused, number, render, signed};
 use super::shape::Shape;
 use super::types::{Class, Place, places};
+use super::unseen::Assurance;
 use crate::sql::backend::{Argument, Hint, Job};
 use crate::sql::error::SqlError;
 use crate::sql::placeholder::{Query, Statement};
@@ -32,8 +34,11 @@ pub(super) struct Plan {
     casts: Option<Vec<Option<&'static str>>>,
     pub(super) shape: Shape,
     /// The text that was sent last, with how its values were bound: most calls send the same.
-    last: Mutex<Option<(Vec<(u32, Cast)>, Arc<str>)>>,
+    last: Mutex<Option<(Binding, Arc<str>)>>,
 }
+
+/// The declared type of each `$n`, and whether it is cast.
+type Binding = Vec<(u32, Cast)>;
 
 /// What a `$n` is.
 #[derive(Debug)]
@@ -246,6 +251,10 @@ pub(super) struct QueryPlans {
     statements: Vec<Mutex<Option<Arc<Plan>>>>,
     /// It may change large objects, which servers before PostgreSQL 16 let a read-only transaction do.
     pub(super) may_write_large_objects: bool,
+    /// Its text leaves nothing behind in its session.
+    pub(super) is_harmless: bool,
+    /// What the database says about what the text doesn't show.
+    pub(super) assurance: Assurance,
 }
 
 impl Plans {
@@ -278,6 +287,8 @@ impl QueryPlans {
         Self {
             hints: arguments.iter().map(|argument| argument.hint).collect(),
             statements: query.statements().iter().map(|_| Mutex::default()).collect(),
+            is_harmless: is_harmless(query.text()),
+            assurance: Assurance::default(),
             may_write_large_objects: query.text().to_ascii_lowercase().contains("lo_"),
         }
     }

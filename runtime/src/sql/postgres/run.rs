@@ -5,10 +5,12 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, ValueRef as _};
+use tokio::task::coop::consume_budget;
 
 use super::Connection;
 use super::decode::Malformed;
 use super::error::{broken, failed, refusal};
+use super::harmless::KNOWN;
 use super::plan::{Plan, PlanError, PlannedColumn, Plans, QueryPlans};
 use super::prepare::{Preparer, Refused};
 use super::shape::Shape;
@@ -74,9 +76,11 @@ impl<'a> Attempt<'a> {
 
     async fn run(mut self, sink: &mut ResultSink) -> Result<After, Stop> {
         refuse_copying(self.job).map_err(Failed::in_order)?;
-        let after = if self.is_transaction_by_itself() {
+        let after = if self.is_transaction_by_itself() && !self.wants_assurance() {
             let plan = self.plan(0, false).await?;
-            self.statement(0, &plan, sink).await?
+            let after = self.statement(0, &plan, sink).await?;
+            self.connection.is_clean = self.plans.is_harmless && self.plans.assurance.get() == Some(true);
+            after
         } else {
             self.transaction(sink).await?
         };
@@ -96,6 +100,11 @@ impl<'a> Attempt<'a> {
             && (!self.plans.may_write_large_objects || is_strict())
     }
 
+    /// Whether the text leaves nothing behind, and the database hasn't been asked yet if that is all that runs.
+    fn wants_assurance(&self) -> bool {
+        self.plans.is_harmless && self.is_transaction_by_itself() && self.plans.assurance.get().is_none()
+    }
+
     async fn transaction(&mut self, sink: &mut ResultSink) -> Result<After, Stop> {
         let n_statements = self.job.query.statements().len();
         self.connection.may_have_prepared = self.may_prepare();
@@ -113,6 +122,10 @@ impl<'a> Attempt<'a> {
                 Ok(After::Close) => return Ok(After::Close),
                 Err(stop) => return Err(self.roll_back(stop).await),
             }
+        }
+        if self.wants_assurance() {
+            let asked = self.plans.assurance.ask(&mut self.connection.pg, KNOWN).await;
+            asked.map_err(|error| failed(&self.connection.route, &error, "", &[]))?;
         }
         self.control(if self.job.read_only { "ROLLBACK" } else { "COMMIT" }).await?;
         Ok(After::Reset)
@@ -177,6 +190,8 @@ impl<'a> Attempt<'a> {
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&sql)), arguments);
         let mut answers = self.connection.pg.fetch_many(query);
         loop {
+            // The driver doesn't yield as long as it has rows to give, and the call's limits want to be heard.
+            consume_budget().await;
             match answers.try_next().await {
                 Ok(Some(Either::Left(done))) => {
                     if plan.shape == Shape::Change {

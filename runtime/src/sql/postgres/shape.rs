@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::lex::token_length;
+
 /// What a statement does with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -69,57 +71,6 @@ impl Shape {
             Self::Other => None,
         }
     }
-}
-
-/// How long the token is that `text` begins with: a word, a quoted text, a comment, or one character.
-fn token_length(text: &str, first: char) -> usize {
-    let is_word = |char: char| char.is_alphanumeric() || matches!(char, '_' | '$');
-    match first {
-        '"' | '\'' => {
-            let inner = &text[1..];
-            // A doubled quote ends here and begins again at once, which is as good.
-            inner.find(first).map_or(text.len(), |end| end + 2)
-        }
-        '-' if text.starts_with("--") => text.find('\n').unwrap_or(text.len()),
-        '/' if text.starts_with("/*") => comment_length(text),
-        '$' => dollar_length(text),
-        _ if is_word(first) => text.find(|char| !is_word(char)).unwrap_or(text.len()),
-        _ => first.len_utf8(),
-    }
-}
-
-/// The length of a comment, which may hold others.
-fn comment_length(text: &str) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while let Some(found) = text[at..].find(['/', '*']) {
-        at += found;
-        let pair = text.as_bytes().get(at..at + 2);
-        match pair {
-            Some(b"/*") => depth += 1,
-            Some(b"*/") => depth -= 1,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        at += 2;
-        if depth == 0 {
-            return at;
-        }
-    }
-    text.len()
-}
-
-/// The length of a dollar-quoted text, or of what else begins with a dollar.
-fn dollar_length(text: &str) -> usize {
-    let is_tag = |char: char| char.is_alphanumeric() || char == '_';
-    let Some(end) = text[1..].find(|char| !is_tag(char)).map(|end| end + 1) else { return text.len() };
-    if !text[end..].starts_with('$') || text[1..].starts_with(|char: char| char.is_ascii_digit()) {
-        return end;
-    }
-    let (quote, inner) = text.split_at(end + 1);
-    inner.find(quote).map_or(text.len(), |found| found + 2 * quote.len())
 }
 
 /// Whether what stands before `after` is the name of a `WITH` query.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::sqlite::{Sqlite, SqliteValueRef};
 use sqlx::{Decode, TypeInfo, ValueRef};
 
-use super::moment::{self, Moment};
+use crate::sql::moment::{self, Moment};
 use crate::sql::text;
 
 /// More digits after a decimal point than any database keeps.

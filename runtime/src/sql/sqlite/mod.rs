@@ -4,7 +4,6 @@ mod decode;
 mod encode;
 mod file;
 mod link;
-mod moment;
 mod plan;
 mod reading;
 mod shape;

@@ -1,13 +1,13 @@
-//! Dates and times in the texts that SQLite's own functions write and read, as ISO 8601.
+//! Dates and times in texts, as people and SQLite's own functions write them, as ISO 8601.
 //!
-//! The forms are those of <https://www.sqlite.org/lang_datefunc.html>: `YYYY-MM-DD`, `HH:MM[:SS[.SSS]]`, and both with a
+//! The forms are ISO 8601's and those of <https://www.sqlite.org/lang_datefunc.html>: `YYYY-MM-DD`, `HH:MM[:SS[.SSS]]`, and both with a
 //! space or `T` between, perhaps followed by `Z` or an offset from UTC.
 
 use crate::sql::text;
 
 const MINUTES_A_DAY: i64 = 24 * 60;
 
-/// What a column is declared to hold.
+/// What a text is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     /// `DATE`.
@@ -18,7 +18,7 @@ pub(super) enum Moment {
     Timestamp,
 }
 
-/// The text as ISO 8601, in UTC if it names a zone; or none if it isn't in one of SQLite's forms.
+/// The text as ISO 8601, in UTC if it names a zone; or none if it isn't in one of the forms.
 pub(super) fn iso(written: &str, moment: Moment) -> Option<String> {
     let written = written.trim();
     if let Some(time) = clock(written).filter(|_| moment != Moment::Timestamp) {
