@@ -21,7 +21,7 @@ use crate::manifest::{
     AuthMethod, Diagnostic, Kind, Manifest, Operation, OperationType, Severity, SqlConfig, nearest,
 };
 use crate::package::{Package, PackageError};
-use crate::redact::Redactor;
+use crate::redact::{Redactor, Redactors};
 use crate::sandbox::processes::{ConnectorProcesses, Keeper};
 use crate::sandbox::supervisor::{LogLine, Report, Supervision, supervise};
 use crate::sandbox::wire::CallRequest;
@@ -43,6 +43,7 @@ struct EngineParts {
     cache: Option<BytecodeCache>,
     keeper: Keeper,
     databases: Databases,
+    redactors: Redactors,
 }
 
 /// What an [`Engine`] is made of.
@@ -114,7 +115,9 @@ impl Engine {
         let sandbox = Sandbox::new(executable);
         let keeper = Keeper::new(n_ready);
         let databases = Databases::new(&egress, sqlite_folder);
-        Self { inner: Arc::new(EngineParts { sandbox, egress, limits, files, cache, keeper, databases }) }
+        let redactors = Redactors::default();
+        let parts = EngineParts { sandbox, egress, limits, files, cache, keeper, databases, redactors };
+        Self { inner: Arc::new(parts) }
     }
 
     /// Validates a package and compiles its code. All errors of manifest and code are reported together.
@@ -152,10 +155,7 @@ impl Engine {
             None => None,
         };
         match manifest {
-            Some(mut manifest)
-                if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) =>
-            {
-                add_introspection(&mut manifest);
+            Some(manifest) if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) => {
                 Ok(Connector::new(self.clone(), package, manifest, image, diagnostics))
             }
             _ => Err(LoadError::Invalid(diagnostics)),
@@ -233,6 +233,8 @@ pub struct Connector {
     slug: String,
     digest: String,
     manifest: Manifest,
+    /// How many of the manifest's operations are its author's.
+    n_declared: usize,
     /// None for a connector without code.
     processes: Option<Arc<ConnectorProcesses>>,
     warnings: Vec<Diagnostic>,
@@ -272,13 +274,15 @@ impl Connector {
     fn new(
         engine: Engine,
         package: &Package,
-        manifest: Manifest,
+        mut manifest: Manifest,
         image: Option<Image>,
         warnings: Vec<Diagnostic>,
     ) -> Self {
         let (slug, digest) = (package.slug().to_string(), package.digest());
         let processes = image.map(|image| Arc::new(ConnectorProcesses::new(image)));
-        Self { engine, slug, digest, manifest, processes, warnings }
+        let n_declared = manifest.operations.len();
+        add_introspection(&mut manifest);
+        Self { engine, slug, digest, manifest, n_declared, processes, warnings }
     }
 
     /// The connector's slug.
@@ -294,6 +298,11 @@ impl Connector {
     /// The manifest. That of an SQL connector has `introspect_tables` and `introspect_columns` after its own operations.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The operations that the manifest itself declares.
+    pub fn declared_operations(&self) -> &[Operation] {
+        &self.manifest.operations[..self.n_declared]
     }
 
     /// The compiled code; none for a connector without code.
@@ -313,7 +322,7 @@ impl Connector {
         if let Kind::Sql(config) = &self.manifest.kind {
             return self.query(config, call, started);
         }
-        let redactor = Redactor::new(call.secrets.values().map(String::as_str));
+        let redactor = self.engine.inner.redactors.get(call.secrets.values().map(String::as_str));
         let (result, report) = match self.prepare(call) {
             Ok(request) => self.run(call, &request, started),
             Err(error) => (Err(error), Report::default()),
@@ -330,16 +339,19 @@ impl Connector {
         let is_hidden =
             |key: &str, value: &str| key != "username" || has_failed && value.len() >= SHORTEST_HIDDEN_NAME;
         let secrets = call.secrets.iter().filter(|(key, value)| is_hidden(key, value));
-        let redactor = Redactor::new(secrets.map(|(_, value)| value.as_str()));
+        let redactor = self.engine.inner.redactors.get(secrets.map(|(_, value)| value.as_str()));
         redacted(&redactor, result, Report::default(), started)
     }
 
     fn query_result(&self, config: &SqlConfig, call: &Call, started: Instant) -> Result<Value, CallError> {
         let parts = &self.engine.inner;
-        let test = introspect::test_operation(config.engine);
+        let test;
         let operation = match &call.operation {
             Some(name) => Some(self.operation(name)?),
-            None => test.as_ref(),
+            None => {
+                test = introspect::test_operation(config.engine);
+                test.as_ref()
+            }
         };
         let Some((operation, query)) = operation.and_then(|found| Some((found, found.query.as_ref()?)))
         else {

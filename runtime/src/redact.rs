@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
@@ -16,6 +19,8 @@ pub const REDACTED: &str = "[redacted]";
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
     automaton: Option<AhoCorasick>,
+    /// Whether a secret could stand in a number.
+    may_be_in_numbers: bool,
 }
 
 impl Redactor {
@@ -28,13 +33,14 @@ impl Redactor {
         if patterns.is_empty() {
             return Self::default();
         }
+        let may_be_in_numbers = patterns.iter().any(|pattern| pattern.bytes().all(is_of_numbers));
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             // Host names and header names change case on their way.
             .ascii_case_insensitive(true)
             .build(patterns);
         // Building fails only past 2^31 states: gigabytes of secrets. Nothing would be safe to show then.
-        Self { automaton: Some(automaton.unwrap_or_else(|_| everything())) }
+        Self { automaton: Some(automaton.unwrap_or_else(|_| everything())), may_be_in_numbers }
     }
 
     /// The text with every secret in it replaced.
@@ -60,6 +66,10 @@ impl Redactor {
         }
     }
 
+    fn is_in(&self, text: &str) -> bool {
+        self.automaton.as_ref().is_some_and(|automaton| automaton.is_match(text))
+    }
+
     /// Replaces secrets in all strings, keys and numbers of a value. A number that contains one becomes the string
     /// `[redacted]`.
     pub fn value(&self, value: &mut Value) {
@@ -70,23 +80,85 @@ impl Redactor {
             Value::String(text) => *text = self.string(std::mem::take(text)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(members) => {
-                *members = std::mem::take(members)
-                    .into_iter()
-                    .map(|(key, mut member)| {
-                        self.value(&mut member);
-                        (self.string(key), member)
-                    })
-                    .collect();
+                members.values_mut().for_each(|member| self.value(member));
+                // Most keys are fine, and a map is dear to make anew.
+                if members.keys().any(|key| self.is_in(key)) {
+                    let redacted = std::mem::take(members).into_iter();
+                    *members = redacted.map(|(key, member)| (self.string(key), member)).collect();
+                }
             }
-            Value::Number(number) => {
+            Value::Number(number) if self.may_be_in_numbers => {
                 let redacted = self.text(&number.to_string()).contains(REDACTED);
                 if redacted {
                     *value = Value::String(REDACTED.to_owned());
                 }
             }
-            Value::Null | Value::Bool(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+/// The redactors of calls made lately: to make one takes longer than many a call, and a connection's calls share theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Redactors {
+    recent: Mutex<Vec<Recent>>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    secrets: [u8; 32],
+    redactor: Redactor,
+    used: Instant,
+}
+
+impl Redactors {
+    /// Redactors that are kept at most.
+    const MAX: usize = 64;
+    /// For so long a redactor, which holds its secrets in a form of its own, is kept after its last use.
+    const KEPT: Duration = Duration::from_secs(60);
+
+    /// The redactor of these secrets.
+    pub(crate) fn get<'a>(&self, secrets: impl IntoIterator<Item = &'a str> + Clone) -> Redactor {
+        let key = digest(secrets.clone());
+        if let Some(known) = self.known(&key) {
+            return known;
+        }
+        let redactor = Redactor::new(secrets);
+        let recent = Recent { secrets: key, redactor: redactor.clone(), used: Instant::now() };
+        let mut all = self.lock();
+        if all.len() >= Self::MAX {
+            all.swap_remove(0);
+        }
+        all.push(recent);
+        redactor
+    }
+
+    fn known(&self, key: &[u8; 32]) -> Option<Redactor> {
+        let mut all = self.lock();
+        all.retain(|recent| recent.used.elapsed() < Self::KEPT);
+        let recent = all.iter_mut().find(|recent| recent.secrets == *key)?;
+        recent.used = Instant::now();
+        Some(recent.redactor.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Recent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a number's text can hold this byte.
+fn is_of_numbers(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b'-' | b'e' | b'E')
+}
+
+/// A digest of secrets, each with its length, so that no two lists of them run together.
+fn digest<'a>(secrets: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for secret in secrets {
+        digest.update(secret.len().to_le_bytes());
+        digest.update(secret);
+    }
+    digest.finalize().into()
 }
 
 /// An automaton that matches every character.
@@ -214,6 +286,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_kept_redactor_is_that_of_the_same_secrets() {
+        let redactors = Redactors::default();
+        for (secrets, text, expected) in [
+            (vec!["alpha"], "alpha beta", "[redacted] beta"),
+            (vec!["beta"], "alpha beta", "alpha [redacted]"),
+            (vec!["alpha"], "alpha beta", "[redacted] beta"),
+            (vec!["al", "pha"], "al-pha", "[redacted]-[redacted]"),
+            (vec!["alp", "ha"], "al-pha", "al-p[redacted]"),
+            (vec![], "alpha", "alpha"),
+        ] {
+            assert_eq!(redactors.get(secrets.iter().copied()).text(text), expected, "{secrets:?}");
+        }
+        assert_eq!(redactors.lock().len(), 5);
+    }
+
+    #[test]
+    fn few_redactors_are_kept() {
+        let redactors = Redactors::default();
+        for n in 0..Redactors::MAX + 10 {
+            redactors.get([format!("secret-{n}").as_str()]);
+        }
+        assert_eq!(redactors.lock().len(), Redactors::MAX);
+    }
 
     #[test]
     fn every_form_of_a_secret_is_found() {

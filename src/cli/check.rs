@@ -83,7 +83,7 @@ impl Check {
         });
         match loaded {
             Ok(connector) => {
-                found.n_operations = connector.manifest().operations.len();
+                found.n_operations = connector.declared_operations().len();
                 found.diagnostics = connector.warnings().iter().cloned().map(Finding::Placed).collect();
             }
             Err(error) => {

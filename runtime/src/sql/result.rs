@@ -200,6 +200,8 @@ fn string_length(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn columns(names: &[&str]) -> Vec<Column> {
