@@ -208,3 +208,6 @@ impl<B: Backend> AnyDatabase for Database<B> {
         self.pool.status().size == 0
     }
 }
+
+#[cfg(test)]
+mod tests;
