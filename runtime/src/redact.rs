@@ -184,6 +184,7 @@ fn add_forms(secret: &str, patterns: &mut BTreeSet<String>) {
             patterns.insert(json_escaped(&encoded));
             patterns.insert(encoded);
         }
+        patterns.insert(form.bytes().map(|byte| format!("{byte:02x}")).collect());
         for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
             patterns.insert(engine.encode(&form));
         }

@@ -94,6 +94,8 @@ fn attempts(place: &Place) -> Vec<&'static str> {
             "COPY room TO PROGRAM 'cat > {file}'",
             "COMMENT ON TABLE room IS 'x'",
             "VACUUM room",
+            "DO $$ BEGIN COPY (SELECT 1) TO '{file}'; END $$",
+            "DO $$ BEGIN COPY (SELECT 1) TO PROGRAM 'cat > {file}'; END $$",
         ],
         vec![
             "REPLACE INTO room VALUES (9, 'x')",
@@ -117,6 +119,13 @@ fn attempts(place: &Place) -> Vec<&'static str> {
             "ANALYZE INSERT INTO room VALUES (9, 'x')",
             "RENAME TABLE room TO made",
             "DO writing()",
+            // What an executable comment that the server skips says isn't what the statement is.
+            "/*!999999 SHOW */ SELECT 1 INTO OUTFILE '{file}'",
+            "/*!999999 SHOW */ EXECUTE IMMEDIATE 'SELECT 1 INTO OUTFILE ''{file}'''",
+            "/*!999999 SHOW */ SET GLOBAL max_connect_errors = 12345",
+            "ANALYZE SELECT 1 INTO OUTFILE '{file}'",
+            "ANALYZE FORMAT=JSON SELECT 1 INTO OUTFILE '{file}'",
+            "SET STATEMENT max_statement_time = 3 FOR PURGE BINARY LOGS TO 'x'",
         ],
     );
     everywhere.into_iter().chain(own).collect()
@@ -141,11 +150,24 @@ fn writes_fail(place: &Place) {
         assert!(!file.exists(), "{place:?} {query} wrote a file");
     }
     if place.kind == Kind::Postgres {
-        for query in ["SELECT lo_from_bytea(0, 'x')", "SELECT lo_create(0)", "SELECT lo_unlink(lo_create(0))"]
-        {
-            // Before version 16 a read-only transaction refuses no large objects: it is rolled back.
-            let _ = place.read(query).outcome();
+        let beyond =
+            "SELECT count(*) FROM pg_largeobject_metadata; SELECT count(*) FROM pg_replication_origin
+                      WHERE roname = 'made'";
+        let nothing = place.query(beyond);
+        for query in [
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT lo_create(0)",
+            "SELECT lo_unlink(lo_create(0))",
+            r#"SELECT U&"l\006f_create"(4445)"#,
+            "SELECT query_to_xml('select l' || 'o_create(4446)', true, false, '')",
+            "SELECT pg_replication_origin_create('made')",
+        ] {
+            // A read-only transaction doesn't refuse these: it is rolled back.
+            for _ in 0..2 {
+                let _ = place.read(query).outcome();
+            }
             assert_eq!(state(place), before, "{place:?} after {query}");
+            assert_eq!(place.query(beyond), nothing, "{place:?} after {query}");
         }
     }
     check("reading still works", &place.read("SELECT name FROM room").single(), &json!("Garden"));

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use tokio_util::task::TaskTracker;
 
 use self::backend::{Argument, ArgumentValue, Hint, Job};
@@ -238,6 +238,11 @@ fn hint_of(property: &Value) -> Hint {
     }
 }
 
+/// Whether an integer is the one that was written.
+fn is_exact(number: &Number) -> bool {
+    !number.is_f64() || number.as_f64().is_some_and(|value| value.abs() < 9_007_199_254_740_992.0)
+}
+
 fn argument_value<'a>(
     name: &str,
     value: Option<&'a Value>,
@@ -246,6 +251,10 @@ fn argument_value<'a>(
     Ok(match value {
         None | Some(Value::Null) => ArgumentValue::Null,
         Some(Value::Bool(value)) => ArgumentValue::Bool(*value),
+        Some(Value::Number(number)) if hint == Hint::Integer && !is_exact(number) => {
+            let reason = "is an integer that a JSON number doesn't hold exactly: give it as a string, and let its schema allow one";
+            return Err(SqlError::argument(name, reason));
+        }
         Some(Value::Number(number)) => ArgumentValue::Number(number),
         Some(Value::String(text)) if text.contains('\0') => {
             return Err(SqlError::argument(

@@ -191,7 +191,11 @@ impl Statement {
     }
 }
 
+/// None where an executable comment comes first: whether a server sees what is in it depends on the server.
 fn keyword(code: &[Token<'_>]) -> String {
+    if code.first().is_some_and(|token| token.executable.is_some()) {
+        return String::new();
+    }
     match code.iter().find(|token| !token.is("(") && !token.is(";")) {
         Some(token) if token.kind == Kind::Word => token.text.to_uppercase(),
         _ => String::new(),

@@ -6,6 +6,32 @@ use crate::support::{Kind, Place, check, on_each_engine};
 
 on_each_engine!(arguments_fit_their_places, null_fits_every_place, inserts_by_select);
 
+/// On PostgreSQL each place of a parameter has a type of its own.
+#[test]
+fn a_place_keeps_its_type_whatever_the_others_are() {
+    let place = Place::new(Kind::Postgres);
+    let query = "SELECT @d::date AS day, @d::timestamptz AS moment, @n::float8 AS f, @n::numeric AS exact, @n::int8 AS whole";
+    let arguments = json!({"d": "2026-01-01T00:30:00+02:00", "n": "9007199254740993"});
+    let row = place.read(query).with(arguments).rows();
+    let expected = json!([{
+        "day": "2026-01-01", "moment": "2025-12-31T22:30:00Z", "f": 9_007_199_254_740_992.0_f64,
+        "exact": "9007199254740993", "whole": "9007199254740993",
+    }]);
+    check("places", &row, &expected);
+}
+
+/// What FETCH and EXECUTE return is known only when they run.
+#[test]
+fn what_a_cursor_or_a_prepared_statement_returns_has_its_columns() {
+    let place = Place::new(Kind::Postgres);
+    for query in [
+        "DECLARE c CURSOR FOR SELECT g AS n FROM generate_series(1, 2) g; FETCH ALL c",
+        "PREPARE p AS SELECT g AS n FROM generate_series(1, 2) g; EXECUTE p",
+    ] {
+        check(query, &place.read(query).rows(), &json!([{"n": 1}, {"n": 2}]));
+    }
+}
+
 fn tables(place: &Place) {
     place.execute(
         "CREATE TABLE stay (id integer PRIMARY KEY, room integer, arrival date, rate decimal(10,2), vip boolean, note varchar(40), booked timestamp NULL);

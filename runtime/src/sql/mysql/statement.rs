@@ -109,6 +109,15 @@ impl Run<'_> {
         if prepared.is_none() && self.statement.placeholders().next().is_some() {
             return refused("takes no parameters: MySQL can't prepare it");
         }
+        // No word of SQL can be written in any other way. In a literal they do no harm, but who would know.
+        let text = self.text.to_ascii_uppercase();
+        let names = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if keyword == "SET" && names(&["TIME_ZONE"]) {
+            return refused("of the time zone isn't allowed: moments are read and given in UTC");
+        }
+        if self.job.read_only && names(&["OUTFILE", "DUMPFILE"]) {
+            return refused("writes a file on the server, which a read may not");
+        }
         let has_rows = prepared.is_some_and(|prepared| !prepared.columns().is_empty());
         if !self.job.read_only || has_rows || TELLING.contains(&keyword) {
             return Ok(());
@@ -118,14 +127,8 @@ impl Run<'_> {
                 "returns no rows of its own, so that it isn't a read: its operation must be a write",
             );
         }
-        // No word of SQL can be written in any other way. In a literal they do no harm, but who would know.
-        let text = self.text.to_ascii_uppercase();
-        if ["OUTFILE", "DUMPFILE"].iter().any(|word| text.contains(word)) {
-            return refused("writes a file on the server, which a read may not");
-        }
-        if keyword == "SET"
-            && ["GLOBAL", "PERSIST", "PASSWORD", "ROLE"].iter().any(|word| text.contains(word))
-        {
+        // `SET STATEMENT … FOR` runs a statement of any kind.
+        if keyword == "SET" && names(&["GLOBAL", "PERSIST", "PASSWORD", "ROLE", "STATEMENT"]) {
             return refused("of what isn't the session's own isn't a read: its operation must be a write");
         }
         Ok(())
@@ -183,7 +186,10 @@ impl Reading<'_> {
                         return Ok(Flow::Stopped);
                     }
                 }
-                Either::Left(end) => self.end(&end, sink),
+                Either::Left(end) => {
+                    tokio::task::coop::consume_budget().await;
+                    self.end(&end, sink);
+                }
             }
         }
         Ok(Flow::Done)

@@ -79,6 +79,10 @@ pub(super) fn tokens<'t>(dialect: Dialect, text: &'t str, problems: &mut Problem
     if let Some(offset) = text.find('\0') {
         problems.error(offset, "the query holds a NUL character, which no database takes");
     }
+    if let Some(offset) = text.find('\u{feff}').filter(|_| dialect == Dialect::Sqlite) {
+        problems
+            .error(offset, "the query holds a byte order mark (U+FEFF), which SQLite takes for white space");
+    }
     let mut lexer = Lexer { dialect, text, at: 0, executable: None, problems };
     let mut tokens = Vec::new();
     while let Some(first) = lexer.rest().chars().next() {

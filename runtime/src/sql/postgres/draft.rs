@@ -54,7 +54,8 @@ impl<'a> Draft<'a> {
         Self {
             statement,
             hints: arguments.iter().map(|argument| argument.hint).collect(),
-            split: vec![false; n_places.len()],
+            // Each place for itself: with one number for all, the first place's type would be that of the others.
+            split: n_places.iter().map(|n| *n > 1).collect(),
             n_places,
             declared: HashMap::new(),
             undetermined: Vec::new(),
@@ -256,17 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_one_number_until_it_is_split() {
+    fn places_are_numbered_apart_until_they_are_unified() {
         let query = query("SELECT @a, @b, @a", &["a", "b"]);
         let arguments = arguments(&query, &[Hint::None, Hint::None]);
         let mut draft = Draft::new(&query.statements()[0], &arguments);
-        assert_eq!(draft.numbering().0, [0, 1, 0]);
-        assert!(draft.is_splittable(0) && !draft.is_splittable(1));
-        draft.split(0);
         assert_eq!(draft.numbering().0, [0, 1, 2]);
+        assert!(!draft.is_splittable(0) && !draft.is_splittable(1));
         draft.apply(&Remedy::Unify { parameter: 0, oid: oid::INT4 });
         assert_eq!(draft.numbering().0, [0, 1, 0]);
         assert_eq!(draft.declared(Key { parameter: 0, occurrence: 0 }), oid::INT4);
+        assert!(draft.is_splittable(0) && !draft.is_splittable(1));
+        draft.split(0);
+        assert_eq!(draft.numbering().0, [0, 1, 2]);
     }
 
     #[test]
@@ -279,7 +281,7 @@ mod tests {
             let (_, keys) = draft.numbering();
             tried.push(keys.into_iter().map(|key| draft.declared(key)).collect::<Vec<_>>());
         }
-        assert_eq!(tried, [vec![0, 0, 0], vec![0, oid::INT8, 0], vec![oid::TEXT, oid::INT8, oid::TEXT]]);
+        assert_eq!(tried, [vec![0, oid::INT8, 0], vec![oid::TEXT, oid::INT8, oid::TEXT]]);
     }
 
     #[test]

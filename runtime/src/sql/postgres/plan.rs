@@ -249,8 +249,6 @@ pub(super) struct QueryPlans {
     /// What its parameters' schemas say: the same query may stand in several operations.
     hints: Vec<Hint>,
     statements: Vec<Mutex<Option<Arc<Plan>>>>,
-    /// It may change large objects, which servers before PostgreSQL 16 let a read-only transaction do.
-    pub(super) may_write_large_objects: bool,
     /// Its text leaves nothing behind in its session.
     pub(super) is_harmless: bool,
     /// What the database says about what the text doesn't show.
@@ -289,7 +287,6 @@ impl QueryPlans {
             statements: query.statements().iter().map(|_| Mutex::default()).collect(),
             is_harmless: is_harmless(query.text()),
             assurance: Assurance::default(),
-            may_write_large_objects: query.text().to_ascii_lowercase().contains("lo_"),
         }
     }
 

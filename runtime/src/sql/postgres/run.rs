@@ -23,9 +23,6 @@ use crate::sql::result::{Column, ResultSink, Wanted};
 const BEGIN_READ: &str = "BEGIN READ ONLY; SELECT 1";
 const BEGIN_WRITE: &str = "BEGIN READ WRITE";
 
-/// Servers from this version on let a read-only transaction change no large objects.
-const FIRST_STRICT_VERSION: u32 = 160_000;
-
 /// Runs a call's statements.
 pub(super) async fn run(
     plans: &Plans,
@@ -76,10 +73,10 @@ impl<'a> Attempt<'a> {
 
     async fn run(mut self, sink: &mut ResultSink) -> Result<After, Stop> {
         refuse_copying(self.job).map_err(Failed::in_order)?;
-        let after = if self.is_transaction_by_itself() && !self.wants_assurance() {
+        let after = if self.is_transaction_by_itself() {
             let plan = self.plan(0, false).await?;
             let after = self.statement(0, &plan, sink).await?;
-            self.connection.is_clean = self.plans.is_harmless && self.plans.assurance.get() == Some(true);
+            self.connection.is_clean = true;
             after
         } else {
             self.transaction(sink).await?
@@ -90,19 +87,22 @@ impl<'a> Attempt<'a> {
         Ok(after)
     }
 
-    /// Whether the call is one statement that can only read, as the session's transactions do unless they say otherwise.
+    /// Whether the call is one statement that reads, without a side effect that a read-only transaction lets through (large
+    /// objects, before PostgreSQL 16) and only a rollback takes back: then it needs no transaction around it.
     fn is_transaction_by_itself(&self) -> bool {
+        self.is_plain() && self.plans.assurance.get() == Some(true)
+    }
+
+    fn is_plain(&self) -> bool {
         let [statement] = self.job.query.statements() else { return false };
-        let is_strict =
-            || self.connection.pg.server_version_num().is_some_and(|own| own >= FIRST_STRICT_VERSION);
         self.job.read_only
+            && self.plans.is_harmless
             && matches!(statement.keyword(), "SELECT" | "WITH" | "VALUES" | "TABLE")
-            && (!self.plans.may_write_large_objects || is_strict())
     }
 
     /// Whether the text leaves nothing behind, and the database hasn't been asked yet if that is all that runs.
     fn wants_assurance(&self) -> bool {
-        self.plans.is_harmless && self.is_transaction_by_itself() && self.plans.assurance.get().is_none()
+        self.is_plain() && self.plans.assurance.get().is_none()
     }
 
     async fn transaction(&mut self, sink: &mut ResultSink) -> Result<After, Stop> {
@@ -135,6 +135,9 @@ impl<'a> Attempt<'a> {
     /// may need what those before them do, and are tried again in their turn.
     async fn plan_ahead(&mut self, n_statements: usize) -> Result<(), Stop> {
         for index in 0..n_statements {
+            if self.is_of_another(index) {
+                return Ok(());
+            }
             match self.plan(index, false).await {
                 Err(stop) if index == 0 || stop.failed.after == After::Close => return Err(stop),
                 // A later statement that is planned before its time may find another table by the same name.
@@ -143,6 +146,12 @@ impl<'a> Attempt<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a statement's columns are those of another that the text prepares or declares: they are known only after
+    /// that, and may be others the next time.
+    fn is_of_another(&self, index: usize) -> bool {
+        matches!(self.job.query.statements()[index].keyword(), "FETCH" | "EXECUTE")
     }
 
     async fn plan(&mut self, index: usize, is_inside: bool) -> Result<Arc<Plan>, Stop> {
@@ -158,6 +167,9 @@ impl<'a> Attempt<'a> {
                 failed(&self.connection.route, &refused.error, &refused.sql, &names)
             }
         })?;
+        if self.is_of_another(index) {
+            return Ok(Arc::new(plan));
+        }
         Ok(self.plans.set(index, plan))
     }
 
@@ -250,12 +262,16 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// `COPY` speaks a protocol of its own, and in a read-only transaction too writes files on the server.
+/// `COPY` speaks a protocol of its own, and in a read-only transaction too writes files on the server, also within `DO`.
 fn refuse_copying(job: &Job<'_>) -> Result<(), SqlError> {
-    if job.query.statements().iter().all(|statement| statement.keyword() != "COPY") {
+    let has = |keyword: &str| job.query.statements().iter().any(|own| own.keyword() == keyword);
+    let message = if has("COPY") {
+        "COPY can't be run here: use SELECT, or INSERT with the rows as arguments"
+    } else if job.read_only && has("DO") {
+        "DO runs code that returns nothing, which isn't a read: its operation must be a write"
+    } else {
         return Ok(());
-    }
-    let message = "COPY can't be run here: use SELECT, or INSERT with the rows as arguments";
+    };
     Err(SqlError::database(message, None))
 }
 

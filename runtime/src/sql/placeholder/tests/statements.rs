@@ -236,7 +236,8 @@ fn keywords_come_after_comments_and_parentheses() {
             "-- a\n ((/* b */ select 1)); with a as (select 1) insert into t select 2",
             vec!["SELECT", "WITH"],
         ),
-        (Mysql, "/*!50000 insert */ into t values (1); call p(); 1", vec!["INSERT", "CALL", ""]),
+        // Whether a server sees what is in an executable comment depends on the server.
+        (Mysql, "/*!50000 insert */ into t values (1); call /*! p() */; 1", vec!["", "CALL", ""]),
         (Mssql, ";;with a as (select 1 b) select b from a; update t set a = 1", vec!["WITH"]),
         (Sqlite, "explain select 1; 'a'; \"select\"", vec!["EXPLAIN", "", ""]),
     ] {

@@ -46,6 +46,7 @@ fn what_all_dialects_share() {
             ],
         );
     }
+    errors(Sqlite, &[("SELECT 1; ‸\u{feff}COMMIT", "byte order mark")]);
     for dialect in [Postgres, Mssql, Mysql] {
         errors(dialect, &[("SELECT 1 ‸/* @x", "comment that begins here never ends: */ is missing")]);
     }
