@@ -318,8 +318,10 @@ mod tests {
         let secret = "p@ss \"w\\ö/rd+1\n";
         let redactor = Redactor::new([secret]);
         let basic = STANDARD.encode(format!("someone:{secret}"));
+        let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02X}")).collect();
         for leak in [
             secret.to_owned(),
+            hexadecimal,
             STANDARD.encode(secret),
             URL_SAFE_NO_PAD.encode(secret),
             Value::from(secret).to_string(),

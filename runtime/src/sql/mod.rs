@@ -273,3 +273,22 @@ fn argument_value<'a>(
         Some(Value::Object(map)) => ArgumentValue::Object(map),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_that_a_json_number_does_not_hold_is_refused() {
+        for (json, hint, is_taken) in [
+            ("12345678901234567890123", Hint::Integer, false),
+            ("12345678901234567890123", Hint::Number, true),
+            ("18446744073709551615", Hint::Integer, true),
+            ("-9223372036854775808", Hint::Integer, true),
+            ("5.0", Hint::Integer, true),
+        ] {
+            let value: Value = serde_json::from_str(json).expect("JSON");
+            assert_eq!(argument_value("n", Some(&value), hint).is_ok(), is_taken, "{json} {hint:?}");
+        }
+    }
+}
