@@ -343,3 +343,16 @@ fn tampering_weakens_nothing(place: &Place) {
         check("a session after COMMIT", &session(place), &fresh);
     }
 }
+
+/// A statement whose keyword can't be told is called something all the same.
+#[test]
+fn a_refusal_names_its_statement() {
+    let place = Place::new(Kind::MariaDb);
+    for (query, subject) in [
+        ("/*!999999 SHOW */ SET GLOBAL max_connect_errors = 12345", "this statement returns no rows"),
+        ("SET GLOBAL max_connect_errors = 12345", "SET of what isn't the session's own"),
+    ] {
+        let message = place.read(query).fails(ErrorCode::ProviderError).message;
+        assert!(message.starts_with(subject), "{query}: {message}");
+    }
+}

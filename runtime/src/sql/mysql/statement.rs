@@ -105,7 +105,9 @@ impl Run<'_> {
     /// that returns no rows may write a file on the server, or set what holds for all sessions.
     fn check(&self, prepared: Option<&MySqlStatement>) -> Result<(), SqlError> {
         let keyword = self.statement.keyword();
-        let refused = |why: &str| Err(SqlError::database(format!("{keyword} {why}"), None));
+        // One that begins with an executable comment, for instance, has no keyword that could be told.
+        let subject = if keyword.is_empty() { "this statement" } else { keyword };
+        let refused = |why: &str| Err(SqlError::database(format!("{subject} {why}"), None));
         if prepared.is_none() && self.statement.placeholders().next().is_some() {
             return refused("takes no parameters: MySQL can't prepare it");
         }
