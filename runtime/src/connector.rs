@@ -5,14 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cache::BytecodeCache;
 use crate::cancellation::Cancellation;
-use crate::egress::{Client, Exchange};
+use crate::egress::Client;
 use crate::error::{CallError, ErrorCode};
-use crate::files::{FileReference, FileStore};
+use crate::files::FileStore;
 use crate::isolate::Image;
 use crate::json_text::parse_json;
 use crate::limits::{Exceeded, Limits};
@@ -20,10 +19,11 @@ use crate::manifest::host::AllowedHosts;
 use crate::manifest::{
     AuthMethod, Diagnostic, Kind, Manifest, Operation, OperationType, Severity, SqlConfig, nearest,
 };
+use crate::outcome::{Outcome, redacted};
 use crate::package::{Package, PackageError};
-use crate::redact::{Redactor, Redactors};
+use crate::redact::Redactors;
 use crate::sandbox::processes::{ConnectorProcesses, Keeper};
-use crate::sandbox::supervisor::{LogLine, Report, Supervision, supervise};
+use crate::sandbox::supervisor::{Report, Supervision, supervise};
 use crate::sandbox::wire::CallRequest;
 use crate::sandbox::{CompileFailure, Sandbox, SandboxError};
 use crate::sql::{Databases, SqlCall, introspect};
@@ -253,21 +253,6 @@ pub struct Call {
     pub config: Map<String, Value>,
     /// Cancels the call when nobody waits for its answer any more.
     pub cancellation: Cancellation,
-}
-
-/// What came of a call; nothing in it holds a secret's value.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The result, or why there is none.
-    pub result: Result<Value, CallError>,
-    /// What the code logged.
-    pub logs: Vec<LogLine>,
-    /// The HTTP exchanges, in order, redirects included.
-    pub http: Vec<Exchange>,
-    /// Files that the call stored.
-    pub file_references: Vec<FileReference>,
-    /// From request to result.
-    pub duration: Duration,
 }
 
 impl Connector {
@@ -531,73 +516,4 @@ fn verdict(call: &Call, value: Value) -> Result<Value, CallError> {
         return Err(CallError::new(ErrorCode::ProviderError, message).with_details(value));
     }
     Ok(value)
-}
-
-fn redacted(
-    redactor: &Redactor,
-    result: Result<Value, CallError>,
-    report: Report,
-    started: Instant,
-) -> Outcome {
-    let text = |text: String| redactor.string(text);
-    let value = |mut value: Value| {
-        redactor.value(&mut value);
-        value
-    };
-    Outcome {
-        result: result.map(value).map_err(|error| CallError {
-            code: error.code,
-            message: text(error.message),
-            stack: error.stack.map(text),
-            details: error.details.map(value),
-        }),
-        logs: report.logs.into_iter().map(|line| LogLine { message: text(line.message), ..line }).collect(),
-        http: report
-            .exchanges
-            .into_iter()
-            .map(|exchange| Exchange { url: text(exchange.url), error: exchange.error.map(text), ..exchange })
-            .collect(),
-        file_references: report
-            .files
-            .into_iter()
-            .map(|file| FileReference {
-                url: text(file.url),
-                file_name: text(file.file_name),
-                content_type: text(file.content_type),
-                ..file
-            })
-            .collect(),
-        duration: started.elapsed(),
-    }
-}
-
-/// The object that `run --json` prints, and a gateway records.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OutcomeReport<'a> {
-    success: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a CallError>,
-    logs: &'a [LogLine],
-    http: &'a [Exchange],
-    #[serde(skip_serializing_if = "<[FileReference]>::is_empty")]
-    file_references: &'a [FileReference],
-    duration_ms: u64,
-}
-
-impl Outcome {
-    /// This outcome as one JSON object.
-    pub fn report(&self) -> OutcomeReport<'_> {
-        OutcomeReport {
-            success: self.result.is_ok(),
-            result: self.result.as_ref().ok(),
-            error: self.result.as_ref().err(),
-            logs: &self.logs,
-            http: &self.http,
-            file_references: &self.file_references,
-            duration_ms: crate::limits::whole_ms(self.duration),
-        }
-    }
 }
