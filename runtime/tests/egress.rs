@@ -12,6 +12,8 @@ mod connections;
 mod redirects;
 #[path = "egress/requests.rs"]
 mod requests;
+#[path = "egress/sent.rs"]
+mod sent;
 mod support;
 #[path = "egress/time.rs"]
 mod time;

@@ -36,6 +36,12 @@ pub(super) fn begin(deadline: Instant) {
     ATTEMPT.set(Attempt::new(deadline));
 }
 
+/// Begins a second attempt at the same request: what left with the first one has left.
+pub(super) fn begin_again(deadline: Instant) {
+    let has_left = with(|attempt| attempt.has_left);
+    ATTEMPT.set(Attempt { has_left, ..Attempt::new(deadline) });
+}
+
 /// Reads or changes this thread's attempt. `act` must not itself come back here.
 pub(super) fn with<T>(act: impl FnOnce(&mut Attempt) -> T) -> T {
     ATTEMPT.with_borrow_mut(act)

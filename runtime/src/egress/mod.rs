@@ -180,6 +180,7 @@ impl Client {
             ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             bytes,
             error: outcome.as_ref().err().map(ToString::to_string),
+            sent: attempt::with(|attempt| attempt.has_left),
         });
         outcome
     }

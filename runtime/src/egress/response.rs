@@ -82,4 +82,8 @@ pub struct Exchange {
     /// What went wrong, where something did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether a byte of the request may have left for the server. False only where it certainly didn't: the name had no
+    /// address, the address was refused, no connection came about, or it couldn't be secured. Not part of any report.
+    #[serde(skip)]
+    pub sent: bool,
 }

@@ -62,11 +62,13 @@ pub(super) fn new_agent(
 /// [`Attempt`] how far it got.
 pub(super) fn send(agent: &Agent, hop: &Hop<'_>, deadline: Instant) -> Result<(Head, Body), EgressFailure> {
     let max_idle = if hop.is_read() { MAX_IDLE } else { MAX_IDLE_FOR_WRITES };
+    attempt::begin(deadline);
     let mut outcome = send_once(agent, hop, deadline, max_idle);
     if let Err(error) = &outcome
         && hop.is_read()
         && attempt::with(|attempt| was_dead_on_reuse(attempt, error))
     {
+        attempt::begin_again(deadline);
         outcome = send_once(agent, hop, deadline, Duration::ZERO);
     }
     let response = outcome.map_err(|error| explain(error, hop.url.as_str()))?;
@@ -89,7 +91,6 @@ fn send_once(
     deadline: Instant,
     max_idle: Duration,
 ) -> Result<http::Response<Body>, ureq::Error> {
-    attempt::begin(deadline);
     let left = deadline.saturating_duration_since(Instant::now());
     let uri = uri(&hop.url)?;
     let (bytes, has_body) = (hop.body.as_deref().unwrap_or_default(), hop.body.is_some());

@@ -5,6 +5,7 @@ mod contents;
 mod directory;
 mod entry_name;
 mod error;
+mod fingerprint;
 mod folder;
 mod layout;
 
@@ -18,6 +19,7 @@ use contents::{Contents, read_capped};
 use layout::Layout;
 
 pub use error::PackageError;
+pub use fingerprint::Fingerprint;
 
 /// The largest package, in bytes: of the zip itself, of what the zip unpacks to, and of the sum of single files.
 pub const MAX_PACKAGE_BYTES: usize = 1024 * 1024;

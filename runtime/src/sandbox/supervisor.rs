@@ -393,9 +393,12 @@ impl Upstream {
                 CallError::new(ErrorCode::ProviderRateLimited, message)
                     .with_details(json!({"status": 429, "retry_after": retry_after}))
             }
-            Self::Status { status: status @ 500.., .. } => {
-                CallError::new(ErrorCode::ProviderUnavailable, message)
-                    .with_details(json!({"status": status}))
+            Self::Status { status: status @ 500.., retry_after } => {
+                let details = match retry_after {
+                    Some(retry_after) => json!({"status": status, "retry_after": retry_after}),
+                    None => json!({"status": status}),
+                };
+                CallError::new(ErrorCode::ProviderUnavailable, message).with_details(details)
             }
             Self::Status { status, .. } => {
                 CallError::new(ErrorCode::ProviderError, message).with_details(json!({"status": status}))
@@ -407,7 +410,8 @@ impl Upstream {
                 EgressErrorKind::Dns
                 | EgressErrorKind::Connect
                 | EgressErrorKind::Tls
-                | EgressErrorKind::Timeout,
+                | EgressErrorKind::Timeout
+                | EgressErrorKind::Protocol,
             ) => CallError::new(ErrorCode::ProviderUnavailable, message),
             Self::Fine | Self::Failed(_) => CallError::new(ErrorCode::ProviderError, message),
         }
