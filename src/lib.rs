@@ -1,5 +1,10 @@
 //! The product around the engine: what the binary `portcullis` is made of.
 
+mod api_key;
 pub mod cli;
 mod config;
 mod error;
+mod identity;
+mod store;
+mod time;
+mod vault;
