@@ -5,6 +5,8 @@ pub mod cli;
 mod config;
 mod error;
 mod identity;
+mod integrations;
+mod reload;
 mod store;
 mod time;
 mod vault;

@@ -1,0 +1,4 @@
+//! Tests of integrations in folders and of uploads.
+
+mod folders;
+mod uploads;
