@@ -4,6 +4,7 @@ mod api_key;
 pub mod cli;
 mod config;
 mod error;
+mod gateway;
 mod identity;
 mod integrations;
 mod reload;

@@ -1,0 +1,210 @@
+//! Everything about a call that is settled before it runs: its tool, its connection, its arguments and its credentials.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_runtime::Call;
+use portcullis_runtime::manifest::OperationType;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use zeroize::Zeroize;
+
+use super::super::catalog::requires_approval;
+use super::super::credentials::{Opened, missing};
+use super::super::fairness::{RateKey, Stop, Ticket};
+use super::super::resolve::{Target, View};
+use super::super::{Gateway, GatewayError};
+use super::record::{Caller, Times};
+use super::{RequestContext, ToolCall, ToolError, arguments};
+use crate::error::chain;
+use crate::identity::{Identity, ProjectId};
+use crate::store::connections::Connection;
+
+/// A call that can run, or of which it is known why it can't.
+pub(super) struct PreparedCall {
+    pub(super) gateway: Gateway,
+    /// The model's own id of it.
+    pub(super) id: String,
+    /// Its record's.
+    pub(super) execution: Uuid,
+    /// As the caller named it.
+    pub(super) tool: String,
+    pub(super) caller: Caller,
+    pub(super) times: Times,
+    pub(super) ticket: Arc<Ticket>,
+    pub(super) stop: Stop,
+    /// The operation and its connection, where they were found.
+    pub(super) target: Option<Target>,
+    /// The arguments as given, where they are JSON.
+    pub(super) arguments: Value,
+    pub(super) next: Next,
+}
+
+/// What is to be done with a prepared call.
+pub(super) enum Next {
+    /// It can't run.
+    Refuse(ToolError),
+    /// A person must approve it first: what the answer says.
+    Approve(Value),
+    /// It can run.
+    Run(Arc<SecretCall>),
+}
+
+/// What the connector is called with. Its secrets are wiped when the last thread lets go of it.
+pub(super) struct SecretCall {
+    pub(super) call: Call,
+    /// Whose requests are counted with this call's, and how many they may be a minute.
+    pub(super) rate: Option<(RateKey, u32)>,
+    /// The store's epoch before the secrets were read.
+    pub(super) epoch: u64,
+}
+
+impl Drop for SecretCall {
+    fn drop(&mut self) {
+        self.call.secrets.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl PreparedCall {
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.target.as_ref()?.connection.as_ref().ok()?.as_ref()
+    }
+}
+
+impl Gateway {
+    /// Settles all that can be settled before anything runs. An error is the store's alone.
+    pub(super) async fn prepare(
+        &self,
+        identity: &Identity,
+        view: &View,
+        context: &RequestContext,
+        call: ToolCall,
+        started: Instant,
+        (ticket, stop): (Ticket, Stop),
+    ) -> Result<PreparedCall, GatewayError> {
+        let resolved = view.resolve(&call.name);
+        let parsed = arguments::parse(&call.arguments);
+        let next = match (&resolved, &parsed) {
+            (Err(error), _) | (Ok(Target { connection: Err(error), .. }), _) | (Ok(_), Err(error)) => {
+                Next::Refuse(error.clone())
+            }
+            (Ok(target), Ok(arguments)) => self.next(identity.project, target, arguments, &stop).await?,
+        };
+        Ok(PreparedCall {
+            gateway: self.clone(),
+            id: call.id,
+            execution: Uuid::now_v7(),
+            tool: call.name,
+            caller: Caller::of(identity, context),
+            times: Times {
+                started,
+                resolved: started.elapsed(),
+                queued: Duration::ZERO,
+                sandbox: Duration::ZERO,
+            },
+            ticket: Arc::new(ticket),
+            stop,
+            target: resolved.ok(),
+            arguments: parsed.unwrap_or(Value::Null),
+            next,
+        })
+    }
+
+    /// In this order: a usable connection, valid arguments, an approval, complete credentials.
+    async fn next(
+        &self,
+        project: ProjectId,
+        target: &Target,
+        arguments: &Value,
+        stop: &Stop,
+    ) -> Result<Next, GatewayError> {
+        let connection = match &target.connection {
+            Ok(connection) => connection.as_ref(),
+            Err(error) => return Ok(Next::Refuse(error.clone())),
+        };
+        let operation = target.operation();
+        if let Err(error) = arguments::check(operation, arguments) {
+            return Ok(Next::Refuse(error));
+        }
+        if requires_approval(operation) {
+            return Ok(Next::Approve(approval_required(target)));
+        }
+        let epoch = self.inner.store.epoch();
+        let mut opened = match connection {
+            None => Opened::default(),
+            Some(connection) => match self.open_credentials(connection).await {
+                Ok(opened) => opened,
+                Err(GatewayError::Vault(error)) => {
+                    tracing::error!(connection = %connection.id, error = chain(&error), "credentials can't be opened");
+                    return Ok(Next::Refuse(unreadable(connection)));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if let Some(connection) = connection {
+            let missing = missing(&target.served.connector, connection.mode, &opened);
+            if !missing.is_empty() {
+                return Ok(Next::Refuse(incomplete(connection, &missing)));
+            }
+        }
+        let call = Call {
+            operation: Some(operation.name.as_str().to_owned()),
+            arguments: arguments.clone(),
+            secrets: std::mem::take(&mut opened.secrets),
+            config: std::mem::take(&mut opened.config),
+            cancellation: stop.cancellation.clone(),
+        };
+        let rate = rate(project, target, connection, &call.config);
+        Ok(Next::Run(Arc::new(SecretCall { call, rate, epoch })))
+    }
+}
+
+/// The limit of requests a minute: the connection's own `rateLimit`, or the manifest's.
+fn rate(
+    project: ProjectId,
+    target: &Target,
+    connection: Option<&Connection>,
+    config: &Map<String, Value>,
+) -> Option<(RateKey, u32)> {
+    let own =
+        config.get("rateLimit").and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+    let own = own.filter(|limit| *limit > 0).map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let limit = own.or(target.served.connector.manifest().rate_limit)?;
+    let key = match connection {
+        Some(connection) => RateKey::Connection(connection.id),
+        None => RateKey::Integration(project, target.integration().into()),
+    };
+    Some((key, limit))
+}
+
+fn approval_required(target: &Target) -> Value {
+    let operation = target.operation();
+    let (tool, integration) = (operation.name.as_str(), target.integration());
+    let why = match operation.operation_type {
+        OperationType::Write if operation.requires_approval.is_none() => "it changes something",
+        _ => "its manifest says so",
+    };
+    json!({
+        "status": "approval_required",
+        "tool": super::super::names::tool_slug(integration, tool),
+        "message": format!(
+            "a person must approve each call of {integration}'s operation {tool}, since {why}. Nothing was sent. This server \
+             can't take approvals yet: only a manifest with \"requiresApproval\": false on the operation lets it run"
+        ),
+    })
+}
+
+fn unreadable(connection: &Connection) -> ToolError {
+    let slug = connection.slug.as_str();
+    let message = format!("the stored credentials of the connection {slug:?} can't be read; give them anew");
+    ToolError::new("CONNECTION_INACTIVE", message).with(json!({"connection": slug}))
+}
+
+fn incomplete(connection: &Connection, missing: &[String]) -> ToolError {
+    let (slug, integration) = (connection.slug.as_str(), connection.integration.as_str());
+    let message = format!(
+        "the connection {slug:?} lacks credentials that {integration} reads: {}; update the connection with them",
+        missing.join(", ")
+    );
+    ToolError::new("CONNECTION_INACTIVE", message).with(json!({"connection": slug, "missing": missing}))
+}
