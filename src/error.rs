@@ -53,6 +53,10 @@ pub(crate) enum FailureKind {
     Sandbox,
     /// A file can't be written.
     Output,
+    /// The data folder, the database or the master key can't be used.
+    Store,
+    /// The server can't listen where it should.
+    Listen,
 }
 
 impl FailureKind {
@@ -64,6 +68,8 @@ impl FailureKind {
             Self::Package => "INVALID_PACKAGE",
             Self::Sandbox => ErrorCode::SandboxCrashed.as_str(),
             Self::Output => "OUTPUT_FAILED",
+            Self::Store => "STORE_UNAVAILABLE",
+            Self::Listen => "LISTEN_FAILED",
         }
     }
 }
@@ -107,7 +113,9 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self.kind {
             FailureKind::Usage | FailureKind::Arguments | FailureKind::Package => Status::Invalid,
-            FailureKind::Sandbox | FailureKind::Output => Status::Failed,
+            FailureKind::Sandbox | FailureKind::Output | FailureKind::Store | FailureKind::Listen => {
+                Status::Failed
+            }
         }
     }
 
