@@ -21,6 +21,8 @@ mod network;
 mod run;
 #[path = "cli/scaffold.rs"]
 mod scaffold;
+#[path = "cli/serve.rs"]
+mod serve;
 #[path = "cli/test.rs"]
 mod test;
 #[path = "cli/usage.rs"]

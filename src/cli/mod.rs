@@ -5,12 +5,15 @@ mod check;
 mod completions;
 mod connection;
 mod findings;
+mod keys;
 mod new;
 mod output;
 mod pack;
 mod params;
+mod projects;
 mod run;
 mod schema;
+mod serve;
 mod signals;
 mod test;
 mod types;
@@ -19,9 +22,10 @@ mod usage;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::error::Status;
+use crate::config;
+use crate::error::{Failure, Status};
 use output::Console;
 
 const AFTER_HELP: &str = "\
@@ -41,6 +45,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(Box<serve::Serve>),
+    Keys(keys::Keys),
+    Projects(projects::Projects),
     Run(run::Run),
     Test(test::Test),
     Check(check::Check),
@@ -54,15 +61,37 @@ enum Command {
 /// Does what the command line says; its first argument is the program's own name.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     let mut console = Console::new();
-    let status = match Cli::try_parse_from(arguments) {
+    let status = match parse(arguments) {
         Ok(cli) => dispatch(&mut console, cli.command),
-        Err(error) => usage::explain(&mut console, &error, arguments),
+        Err(Refused::CommandLine(error)) => usage::explain(&mut console, &error, arguments),
+        Err(Refused::SettingsFile(failure)) => call::print_failure(&mut console, &failure, false),
     };
     ExitCode::from(console.finish(status).code())
 }
 
+/// Why no command runs.
+enum Refused {
+    CommandLine(clap::Error),
+    SettingsFile(Failure),
+}
+
+/// The command line, over the environment, over the settings file if the first two name one.
+fn parse(arguments: &[OsString]) -> Result<Cli, Refused> {
+    let command = config::without_empty_variables(Cli::command());
+    let mut matches = command.clone().try_get_matches_from(arguments).map_err(Refused::CommandLine)?;
+    if let Some(path) = config::named_in(&matches) {
+        let settings = config::read(&path).map_err(Refused::SettingsFile)?;
+        let command = settings.applied_to(command);
+        matches = command.try_get_matches_from(arguments).map_err(Refused::CommandLine)?;
+    }
+    Cli::from_arg_matches(&matches).map_err(Refused::CommandLine)
+}
+
 fn dispatch(console: &mut Console, command: Command) -> Status {
     match command {
+        Command::Serve(serve) => serve.execute(console),
+        Command::Keys(keys) => keys.execute(console),
+        Command::Projects(projects) => projects.execute(console),
         Command::Run(run) => run.execute(console),
         Command::Test(test) => test.execute(console),
         Command::Check(check) => check.execute(console),
@@ -76,8 +105,6 @@ fn dispatch(console: &mut Console, command: Command) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) fn cancel_on_signal(cancellation: &Cancellation) -> Result<(), Failur
 }
 
 /// Ends the process as the signal would have; where that fails, with the shell's status for it.
-fn end_by(signal: i32) {
+pub(super) fn end_by(signal: i32) {
     if emulate_default_handler(signal).is_err() {
         std::process::exit(128 + signal);
     }
