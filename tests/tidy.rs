@@ -18,6 +18,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["runtime/src/sql", "src/store"]),
     ("tiberius", &["runtime/src/sql"]),
     ("axum", &["src/http", "src/mcp", "src/console"]),
+    ("aes_gcm", &["src/vault"]),
+    ("notify", &["src/reload"]),
     ("seccompiler", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),
     ("libc", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote", "runtime/src/isolate/bytecode"]),
 ];
@@ -63,9 +65,22 @@ const ONE_WAY: &[(&[&str], &[&str], &str)] = &[
         "the sandbox uses these, not the other way round",
     ),
     (
-        &["src/store", "src/gateway", "src/oauth", "src/agents"],
+        &[
+            "src/store",
+            "src/gateway",
+            "src/oauth",
+            "src/agents",
+            "src/vault",
+            "src/integrations",
+            "src/reload",
+        ],
         &["crate::http", "crate::mcp", "crate::console", "crate::cli"],
         "the gateway doesn't know through which door a call came",
+    ),
+    (
+        &["src/store", "src/vault", "src/integrations"],
+        &["crate::gateway"],
+        "the gateway is built from these, not the other way round",
     ),
     (
         &["src/http", "src/mcp", "src/console"],

@@ -3,6 +3,7 @@
 
 mod command;
 mod fuzz;
+mod schemathesis;
 mod servers;
 mod step;
 mod test;

@@ -1,4 +1,4 @@
-//! The database servers that tests use: their packages, and `cargo xtask servers`.
+//! The database servers that tests use: their packages, clients' too, and `cargo xtask servers`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,6 +10,8 @@ use crate::command::install_debian_packages;
 
 /// FreeTDS's client, which checks the tests' own SQL Server.
 const FREETDS: (&[&str], &[&str]) = (&["tsql"], &["freetds-bin"]);
+/// What the first start's own example is tried with.
+const CURL: (&[&str], &[&str]) = (&["curl"], &["curl"]);
 
 /// Starts one server of each engine, installing what is missing. They stop when they are dropped.
 pub(crate) fn start(root: &Path) -> Result<Vec<Server>> {
@@ -37,7 +39,7 @@ fn start_one(engine: Engine) -> Result<Server> {
 
 fn need_packages(root: &Path) -> Result<()> {
     let engines = Engine::ALL.map(|engine| (engine.programs(), engine.debian_packages()));
-    for (programs, packages) in engines.into_iter().chain([FREETDS]) {
+    for (programs, packages) in engines.into_iter().chain([FREETDS, CURL]) {
         if let Some(missing) = programs.iter().find(|name| find_program(name).is_none()) {
             install_debian_packages(root, missing, packages)?;
         }
