@@ -307,12 +307,25 @@ impl Connector {
         if let Kind::Sql(config) = &self.manifest.kind {
             return self.query(config, call, started);
         }
-        let redactor = self.engine.inner.redactors.get(call.secrets.values().map(String::as_str));
+        let redactor = self.engine.inner.redactors.get(self.hidden_values(call));
         let (result, report) = match self.prepare(call) {
             Ok(request) => self.run(call, &request, started),
             Err(error) => (Err(error), Report::default()),
         };
         redacted(&redactor, result, report, started)
+    }
+
+    /// The values that nothing may show which a call leaves: its secrets, and what its config holds under the name of a
+    /// credential. Names of hosts are none, though a binding be called like them.
+    pub fn hidden_values<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = &'a str> + Clone {
+        let manifest = &self.manifest;
+        let is_credential = |key: &str| {
+            let is_bound = manifest.secret_bindings.iter().any(|binding| binding == key);
+            let is_host = || manifest.allowed_hosts.iter().any(|host| host.keys().any(|own| own == key));
+            matches!(key, "accessToken" | "password") || is_bound && !is_host()
+        };
+        let of_config = call.config.iter().filter(move |(key, _)| is_credential(key));
+        call.secrets.values().map(String::as_str).chain(of_config.filter_map(|(_, value)| value.as_str()))
     }
 
     /// Runs an SQL connector's operation.
@@ -323,8 +336,10 @@ impl Connector {
         let has_failed = result.is_err();
         let is_hidden =
             |key: &str, value: &str| key != "username" || has_failed && value.len() >= SHORTEST_HIDDEN_NAME;
+        let of_config = call.config.get("password").and_then(Value::as_str);
         let secrets = call.secrets.iter().filter(|(key, value)| is_hidden(key, value));
-        let redactor = self.engine.inner.redactors.get(secrets.map(|(_, value)| value.as_str()));
+        let secrets = secrets.map(|(_, value)| value.as_str()).chain(of_config);
+        let redactor = self.engine.inner.redactors.get(secrets);
         redacted(&redactor, result, Report::default(), started)
     }
 

@@ -8,7 +8,9 @@ use portcullis_runtime::manifest::{Kind, Operation, OperationType};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::names::{PROVIDER, bound_slug, disambiguated_function_name, function_name, tool_slug};
+use super::names::{
+    PROVIDER, bound_slug, disambiguated_bound_name, disambiguated_function_name, function_name, tool_slug,
+};
 use super::resolve::{Target, View, viewer};
 use super::{Gateway, GatewayError};
 use crate::identity::{Identity, ProjectId};
@@ -130,9 +132,7 @@ impl View {
             [] | [_] => operations.map(|operation| self.unbound_entry(slug, operation)).collect(),
             several => operations
                 .flat_map(|operation| {
-                    several
-                        .iter()
-                        .map(move |connection| bound_entry(slug, operation, connection.slug.as_str()))
+                    several.iter().map(move |connection| self.bound_entry(slug, operation, connection))
                 })
                 .collect(),
         }
@@ -150,12 +150,16 @@ impl View {
         };
         entry(integration, operation, tool_slug(integration, name), function_name, None)
     }
-}
 
-fn bound_entry(integration: &str, operation: &Operation, connection: &str) -> CatalogEntry {
-    let name = operation.name.as_str();
-    let slug = bound_slug(integration, name, connection);
-    entry(integration, operation, slug, function_name(connection, name), Some(connection.to_owned()))
+    fn bound_entry(&self, integration: &str, operation: &Operation, connection: &Connection) -> CatalogEntry {
+        let (name, connection_slug) = (operation.name.as_str(), connection.slug.as_str());
+        let function_name = match self.would_take_over(connection) {
+            true => disambiguated_bound_name(integration, name, connection_slug),
+            false => function_name(connection_slug, name),
+        };
+        let slug = bound_slug(integration, name, connection_slug);
+        entry(integration, operation, slug, function_name, Some(connection_slug.to_owned()))
+    }
 }
 
 fn entry(
@@ -245,8 +249,7 @@ fn asked_for(slug: &str, view: &View, entries: &[CatalogEntry]) -> Vec<CatalogEn
     }
     let Ok(target) = view.resolve(slug) else { return found };
     let connection = target.connection.as_ref().ok().and_then(Option::as_ref);
-    let bound =
-        connection.map(|one| bound_entry(target.integration(), target.operation(), one.slug.as_str()));
+    let bound = connection.map(|one| view.bound_entry(target.integration(), target.operation(), one));
     bound.into_iter().filter(|entry| entry.slug == slug).collect()
 }
 

@@ -73,6 +73,12 @@ pub(crate) fn disambiguated_function_name(integration: &str, operation: &str) ->
     hashed(&format!("{integration}__{operation}"), &tool_slug(integration, operation))
 }
 
+/// The function name of an operation of someone else's connection that has its integration's slug, where the plain name stands
+/// for the integration: the hash is that of the bound slug.
+pub(crate) fn disambiguated_bound_name(integration: &str, operation: &str, connection: &str) -> String {
+    hashed(&format!("{connection}__{operation}"), &bound_slug(integration, operation, connection))
+}
+
 /// The name's beginning, `_`, and the first digits of a hash. Names are ASCII.
 fn hashed(full: &str, hash_of: &str) -> String {
     let stem = full.get(..STEM_LEN).unwrap_or(full);

@@ -6,9 +6,11 @@ use portcullis_runtime::manifest::{AuthMethod, Operation};
 use serde_json::json;
 
 use super::call::ToolError;
-use super::names::{PROVIDER, ToolName, bound_slug, disambiguated_function_name, function_name};
+use super::names::{
+    PROVIDER, ToolName, bound_slug, disambiguated_bound_name, disambiguated_function_name, function_name,
+};
 use super::{Gateway, GatewayError};
-use crate::identity::Identity;
+use crate::identity::{Identity, UserName};
 use crate::integrations::{Integration, Served};
 use crate::store::connections::{Connection, ConnectionStatus, Viewer};
 
@@ -22,6 +24,8 @@ pub(crate) struct View {
     pub(crate) integrations: Arc<Vec<Arc<Integration>>>,
     /// The acting user's own and those that the project shares, by slug.
     pub(crate) connections: Arc<Vec<Connection>>,
+    /// The acting user.
+    pub(crate) user: Option<UserName>,
 }
 
 /// An operation that was found, and what it runs with.
@@ -57,7 +61,7 @@ impl Gateway {
     pub(crate) async fn view(&self, identity: &Identity) -> Result<View, GatewayError> {
         let integrations = self.inner.registry.integrations(identity.project).await?;
         let connections = self.inner.store.visible_connections(identity.project, &viewer(identity)).await?;
-        Ok(View { integrations, connections })
+        Ok(View { integrations, connections, user: identity.user.clone() })
     }
 }
 
@@ -79,13 +83,19 @@ impl View {
         }
     }
 
-    /// A connection's slug comes before an integration's.
+    /// A connection's slug comes before an integration's, but for one that would take over what its integration's name means
+    /// to the acting user.
     fn resolve_function(&self, name: &str, prefix: &str, operation: &str) -> Result<Target, ToolError> {
         if let Some(connection) = self.connection(prefix)
             && let Ok(served) = self.served(connection.integration.as_str())
-            && let Some(index) = index_of_function(&served, prefix, operation, name)
         {
-            return Ok(Target { served, index, connection: usable(connection) });
+            let index = match self.would_take_over(connection) {
+                false => index_of_function(&served, prefix, operation, name),
+                true => position(&served, |own| disambiguated_bound_name(prefix, own, prefix) == name),
+            };
+            if let Some(index) = index {
+                return Ok(Target { served, index, connection: usable(connection) });
+            }
         }
         let Some(integration) = self.integration(prefix) else { return Err(no_tool(name)) };
         let served = serving(integration)?;
@@ -95,6 +105,16 @@ impl View {
         let operation = served.connector.manifest().operations[index].name.as_str();
         let connection = self.chosen(&served, operation);
         Ok(Target { served, index, connection })
+    }
+
+    /// Whether a connection of someone else has its integration's slug, though the acting user sees another one that is
+    /// active: the name that stood for that one must not come to stand for a stranger's account.
+    pub(crate) fn would_take_over(&self, connection: &Connection) -> bool {
+        connection.slug == connection.integration
+            && self.user.as_ref() != Some(&connection.owner)
+            && self
+                .connections_of(connection.integration.as_str())
+                .any(|one| one.id != connection.id && one.status == ConnectionStatus::Active)
     }
 
     fn integration(&self, slug: &str) -> Option<&Arc<Integration>> {

@@ -69,28 +69,25 @@ impl FromRequestParts<Arc<App>> for Identity {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let text = presented_key(&parts.headers)?;
         let key = ApiKey::parse(text);
-        let hash = key.as_ref().map(ApiKey::hash);
         let info = RequestInfo::of(parts);
         let address = client_address(info.peer, &parts.headers, app.config.behind_proxy);
         let client = ClientNetwork::of(address);
-        app.limiter.check(client, hash, Instant::now()).map_err(|wait| {
-            ApiError::rate_limited(
-                "too many wrong API keys came from this address; wait before the next one",
-                wait,
-            )
-        })?;
         let acting_for = acting_user(&parts.headers);
         let outcome = match key {
             Some(key) => app.gateway.authenticate(&key, acting_for.clone().unwrap_or_default()).await,
             None => Err(AuthenticationError::UnknownKey),
         };
         if matches!(outcome, Err(AuthenticationError::UnknownKey)) {
-            app.limiter.failed(client, hash, text.starts_with("pc_"), Instant::now());
+            let now = Instant::now();
+            app.limiter.check(client, now).map_err(|wait| {
+                ApiError::rate_limited(
+                    "too many wrong API keys came from this address; wait before the next one",
+                    wait,
+                )
+            })?;
+            app.limiter.failed(client, text.starts_with("pc_"), now);
         }
         let identity = outcome?;
-        if let Some(hash) = hash {
-            app.limiter.succeeded(hash);
-        }
         // Set once for each request: there is one identity.
         let _ = info.caller.set((identity.project, identity.role));
         acting_for?;

@@ -1,4 +1,4 @@
-//! A limit on wrong API keys: whoever guesses is slowed down, whoever holds a good key isn't.
+//! A limit on wrong API keys: whoever sends many is told to wait, and whoever holds a good key never is.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use moka::sync::Cache;
-
-use crate::api_key::KeyHash;
 
 /// Wrong keys that one client may send in a window.
 const MAX_GUESSES: u32 = 30;
@@ -17,9 +15,6 @@ const GUESS: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Clients that are remembered: about 10 MB at most.
 const MAX_CLIENTS: u64 = 100_000;
-/// Keys that are remembered as good, and for how long.
-const MAX_KNOWN_KEYS: u64 = 10_000;
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// Where failures are counted: an IPv4 address, or the /64 that a holder of one IPv6 address has all of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,27 +55,16 @@ struct Window {
 /// Counts wrong keys by client.
 pub(super) struct FailureLimiter {
     failures: Cache<ClientNetwork, Arc<Mutex<Window>>>,
-    known: Cache<KeyHash, ()>,
 }
 
 impl FailureLimiter {
     pub(super) fn new() -> Self {
-        Self {
-            failures: Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(WINDOW * 2).build(),
-            known: Cache::builder().max_capacity(MAX_KNOWN_KEYS).time_to_live(KNOWN_FOR).build(),
-        }
+        Self { failures: Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(WINDOW * 2).build() }
     }
 
-    /// Whether this client may try a key now; if not, how long it has to wait. A key that was good lately always may.
-    pub(super) fn check(
-        &self,
-        client: ClientNetwork,
-        key: Option<KeyHash>,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        if key.is_some_and(|key| self.known.contains_key(&key)) {
-            return Ok(());
-        }
+    /// What a client is told that sent a wrong key: that it is wrong, or how long to wait. Only wrong keys come here: of 256
+    /// bits none is guessed, and whoever shares an address with a guesser must not be locked out.
+    pub(super) fn check(&self, client: ClientNetwork, now: Instant) -> Result<(), Duration> {
         let Some(window) = self.failures.get(&client) else { return Ok(()) };
         let window = window.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = now.saturating_duration_since(window.began);
@@ -88,16 +72,7 @@ impl FailureLimiter {
     }
 
     /// The client sent a wrong key, or (`looks_like_one` is false) text that nobody would take for a key.
-    pub(super) fn failed(
-        &self,
-        client: ClientNetwork,
-        key: Option<KeyHash>,
-        looks_like_one: bool,
-        now: Instant,
-    ) {
-        if let Some(key) = key {
-            self.known.invalidate(&key);
-        }
+    pub(super) fn failed(&self, client: ClientNetwork, looks_like_one: bool, now: Instant) {
         let fresh = || Arc::new(Mutex::new(Window { began: now, taken: 0 }));
         let window = self.failures.get_with(client, fresh);
         let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,21 +81,11 @@ impl FailureLimiter {
         }
         window.taken = window.taken.saturating_add(if looks_like_one { GUESS } else { 1 });
     }
-
-    /// The key is good.
-    pub(super) fn succeeded(&self, key: KeyHash) {
-        if !self.known.contains_key(&key) {
-            self.known.insert(key, ());
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GOOD: KeyHash = KeyHash([1; 32]);
-    const WRONG: KeyHash = KeyHash([2; 32]);
 
     fn client(address: &str) -> ClientNetwork {
         ClientNetwork::of(address.parse().unwrap())
@@ -131,14 +96,13 @@ mod tests {
         let limiter = FailureLimiter::new();
         let (start, guesser) = (Instant::now(), client("192.0.2.1"));
         for n in 0..=MAX_GUESSES {
-            assert_eq!(limiter.check(guesser, Some(WRONG), start), Ok(()), "guess {n}");
-            limiter.failed(guesser, Some(WRONG), true, start);
+            assert_eq!(limiter.check(guesser, start), Ok(()), "guess {n}");
+            limiter.failed(guesser, true, start);
         }
         let later = start + Duration::from_secs(20);
-        assert_eq!(limiter.check(guesser, Some(WRONG), later), Err(Duration::from_secs(40)));
-        assert_eq!(limiter.check(guesser, None, later), Err(Duration::from_secs(40)), "a malformed key");
-        assert_eq!(limiter.check(client("192.0.2.2"), Some(WRONG), later), Ok(()), "someone else");
-        assert_eq!(limiter.check(guesser, Some(WRONG), start + WINDOW), Ok(()), "a minute later");
+        assert_eq!(limiter.check(guesser, later), Err(Duration::from_secs(40)));
+        assert_eq!(limiter.check(client("192.0.2.2"), later), Ok(()), "someone else");
+        assert_eq!(limiter.check(guesser, start + WINDOW), Ok(()), "a minute later");
     }
 
     #[test]
@@ -146,31 +110,19 @@ mod tests {
         let limiter = FailureLimiter::new();
         let (now, client) = (Instant::now(), client("192.0.2.1"));
         for n in 0..=MAX_GUESSES * GUESS {
-            assert_eq!(limiter.check(client, None, now), Ok(()), "text {n}");
-            limiter.failed(client, None, false, now);
+            assert_eq!(limiter.check(client, now), Ok(()), "text {n}");
+            limiter.failed(client, false, now);
         }
-        assert!(limiter.check(client, None, now).is_err());
+        assert!(limiter.check(client, now).is_err());
     }
 
     #[test]
     fn a_new_minute_counts_from_nothing() {
         let limiter = FailureLimiter::new();
         let (start, guesser) = (Instant::now(), client("192.0.2.1"));
-        (0..100).for_each(|_| limiter.failed(guesser, Some(WRONG), true, start));
-        limiter.failed(guesser, Some(WRONG), true, start + WINDOW);
-        assert_eq!(limiter.check(guesser, Some(WRONG), start + WINDOW), Ok(()));
-    }
-
-    #[test]
-    fn a_key_that_was_good_lately_passes_until_it_fails() {
-        let limiter = FailureLimiter::new();
-        let (now, shared) = (Instant::now(), client("192.0.2.1"));
-        limiter.succeeded(GOOD);
-        (0..100).for_each(|_| limiter.failed(shared, Some(WRONG), true, now));
-        assert_eq!(limiter.check(shared, Some(GOOD), now), Ok(()));
-        assert!(limiter.check(shared, Some(WRONG), now).is_err());
-        limiter.failed(shared, Some(GOOD), true, now);
-        assert!(limiter.check(shared, Some(GOOD), now).is_err(), "revoked meanwhile");
+        (0..100).for_each(|_| limiter.failed(guesser, true, start));
+        limiter.failed(guesser, true, start + WINDOW);
+        assert_eq!(limiter.check(guesser, start + WINDOW), Ok(()));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::App;
 use super::body::{not_json, read_json};
@@ -102,9 +101,6 @@ struct RunError {
     /// More for programs.
     #[schema(value_type = Object, additional_properties)]
     details: Value,
-    /// The record of the call: `GET /api/executions/{id}`.
-    #[schema(value_type = String, format = "uuid")]
-    execution_id: Uuid,
 }
 
 impl RunAnswer {
@@ -115,21 +111,14 @@ impl RunAnswer {
             approvals: Vec::new(),
         };
         for CallAnswer { id, result, execution } in answers {
+            // The answer has no place for it: with the log, a caller's id leads to the record.
+            tracing::debug!(tool_call_id = id, %execution, "answered a tool call");
             let content = match result {
                 Ok(value) => value.to_string(),
                 Err(error) => {
                     let content = json!({ "error": &error }).to_string();
                     let ToolError { code, message, retryable, details } = error;
-                    let tool_call_id = id.clone();
-                    let execution_id = execution;
-                    run.errors.push(RunError {
-                        code,
-                        message,
-                        tool_call_id,
-                        retryable,
-                        details,
-                        execution_id,
-                    });
+                    run.errors.push(RunError { code, message, tool_call_id: id.clone(), retryable, details });
                     content
                 }
             };
@@ -242,7 +231,8 @@ mod tests {
             retryable: false,
             details: json!({}),
         };
-        let answer = |id: &str, result| CallAnswer { id: id.to_owned(), result, execution: Uuid::nil() };
+        let answer =
+            |id: &str, result| CallAnswer { id: id.to_owned(), result, execution: uuid::Uuid::nil() };
         let answers = vec![answer("b", Err(error)), answer("a", Ok(json!({"ok": [1]})))];
         let shown = serde_json::to_value(RunAnswer::of(answers)).unwrap();
         assert_eq!(
@@ -253,8 +243,7 @@ mod tests {
                     {"role": "tool", "tool_call_id": "a", "content": "{\"ok\":[1]}"},
                 ],
                 "errors": [
-                    {"code": "TOOL_NOT_FOUND", "message": "there is no tool \"x\"", "tool_call_id": "b", "retryable": false, "details": {},
-                     "execution_id": "00000000-0000-0000-0000-000000000000"},
+                    {"code": "TOOL_NOT_FOUND", "message": "there is no tool \"x\"", "tool_call_id": "b", "retryable": false, "details": {}},
                 ],
                 "approvals": [],
             })

@@ -61,7 +61,13 @@ struct SecretValue {
 
 impl JsonBody for SecretValue {
     fn hidden(pointer: &str) -> Option<&'static str> {
-        pointer.starts_with("/value").then_some("must be a string of 1 to 65536 characters, none of them NUL")
+        match pointer {
+            "" => Some("must be an object: {\"value\": \"…\"}"),
+            pointer if pointer.starts_with("/value") => {
+                Some("must be a string of 1 to 65536 characters, none of them NUL")
+            }
+            _ => None,
+        }
     }
 }
 

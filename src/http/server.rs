@@ -20,8 +20,10 @@ use tower::Service;
 
 use super::extract::Peer;
 
-/// Connections at once; more wait in the system's queue.
+/// Connections at once; more wait in the system's queue. See [`max_connections`].
 const MAX_CONNECTIONS: usize = 4096;
+/// File descriptors that connections leave to all else: the store, the watches, and calls, which need several each.
+const RESERVED_DESCRIPTORS: u64 = 512;
 /// How long a request's head may take to arrive, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 100;
@@ -33,6 +35,15 @@ const SEND_TIMEOUT_MS: u32 = 30_000;
 /// How long to wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
+/// Half of what the process may open beyond the reserve, so that idle connections can't keep calls from running.
+fn max_connections() -> usize {
+    let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current else {
+        return MAX_CONNECTIONS;
+    };
+    let half = limit.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+    usize::try_from(half).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
+}
+
 /// Serves the router on the listener until `shutdown`; then requests in flight may end within `drain`.
 pub(super) async fn run(
     listener: TcpListener,
@@ -42,7 +53,7 @@ pub(super) async fn run(
 ) {
     let connections = TaskTracker::new();
     let kill = CancellationToken::new();
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(max_connections()));
     while let Some((stream, peer, permit)) = next(&listener, &room, shutdown).await {
         let (router, shutdown, kill) = (router.clone(), shutdown.clone(), kill.clone());
         connections.spawn(async move {

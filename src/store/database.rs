@@ -115,8 +115,23 @@ impl Database {
             Engine::Sqlite => "BEGIN IMMEDIATE",
             Engine::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        let transaction = self.patiently(operation, self.writer.begin_with(begin)).await?;
+        // SQLite would go on writing to a file that was deleted, and all that was acknowledged would be gone with it.
+        self.check_file()?;
+        let begun = self.patiently(operation, self.writer.begin_with(begin)).await;
+        let transaction = match begun {
+            Err(error) if is_out_of_step(&error) => {
+                self.replace_writer(operation).await?;
+                self.patiently(operation, self.writer.begin_with(begin)).await?
+            }
+            begun => begun?,
+        };
         Ok(Write { database: self, operation, transaction })
+    }
+
+    /// Closes a writer's connection, so that the pool makes another.
+    async fn replace_writer(&self, operation: &'static str) -> Result<(), StoreError> {
+        let connection = self.patiently(operation, self.writer.acquire()).await?;
+        self.patiently(operation, connection.close()).await
     }
 
     /// Whether the database's file is where it was; nothing on PostgreSQL.
@@ -227,6 +242,12 @@ impl Write<'_> {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.database.patiently(self.operation, self.transaction.commit()).await
     }
+}
+
+/// Whether sqlx believes a transaction to be open that SQLite has rolled back by itself, as it does when the disk is full.
+fn is_out_of_step(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(sqlx::Error::InvalidSavePointStatement | sqlx::Error::BeginFailed))
 }
 
 fn is_unique_violation(error: &(dyn std::error::Error + 'static)) -> bool {

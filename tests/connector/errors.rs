@@ -352,14 +352,14 @@ fn a_thrown_error_is_what_the_last_answer_says() {
         (&["401"], ProviderError, json!({"status": 401})),
         (&["404"], ProviderError, json!({"status": 404})),
         (&["429"], ProviderRateLimited, json!({"status": 429, "retry_after": "7"})),
-        (&["500"], ProviderUnavailable, json!({"status": 500})),
-        (&["502"], ProviderUnavailable, json!({"status": 502})),
-        (&["503"], ProviderUnavailable, json!({"status": 503})),
-        (&["504"], ProviderUnavailable, json!({"status": 504})),
+        (&["500"], ProviderUnavailable, json!({"status": 500, "retry_after": "7"})),
+        (&["502"], ProviderUnavailable, json!({"status": 502, "retry_after": "7"})),
+        (&["503"], ProviderUnavailable, json!({"status": 503, "retry_after": "7"})),
+        (&["504"], ProviderUnavailable, json!({"status": 504, "retry_after": "7"})),
         (&["500", "200"], ProviderError, json!(null)),
         (&["200", "429"], ProviderRateLimited, json!({"status": 429, "retry_after": "7"})),
         (&["429", "404"], ProviderError, json!({"status": 404})),
-        (&["429", "500"], ProviderUnavailable, json!({"status": 500})),
+        (&["429", "500"], ProviderUnavailable, json!({"status": 500, "retry_after": "7"})),
     ] {
         let ran = after(paths).fails(code, "mine");
         assert_eq!(ran.error().details.clone().unwrap_or(Value::Null), details, "{paths:?}");

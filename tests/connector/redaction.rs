@@ -274,3 +274,12 @@ fn a_secret_that_is_sent_arrives_as_it_is() {
         format!("Basic {}", STANDARD.encode(format!("user:{SECRET}")))
     );
 }
+
+#[test]
+fn a_credential_that_stands_in_the_config_is_one_all_the_same() {
+    let body = "return [ctx.secrets.get('apiKey'), ctx.secrets.get('domain'), ctx.secrets.get('region')]";
+    let hosts = json!({"secretBindings": ["apiKey", "domain"], "allowedHosts": ["{{domain}}"]});
+    let config = json!({"apiKey": "key-in-the-config", "domain": "shop.example", "region": "eu-west"});
+    let ran = Case::execute(body).manifest(hosts).config(config).run();
+    assert_eq!(*ran.value(), json!(["[redacted]", "shop.example", "eu-west"]));
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
-use portcullis_runtime::Redactor;
+use portcullis_runtime::{Cancellation, Redactor};
 use serde_json::Value;
 use tracing::{Span, field};
 use uuid::Uuid;
@@ -166,12 +166,14 @@ impl PreparedCall {
         let Some(connection) = self.connection() else { return Some(Redactor::default()) };
         let redactors = &self.gateway.inner.recorder.redactors;
         if let Next::Run(call) = &self.next {
-            let secrets = call.call.secrets.values().map(String::as_str);
-            return Some(redactors.get(connection.id, call.epoch, secrets));
+            let connector = &self.target.as_ref()?.served.connector;
+            return Some(redactors.get(connection.id, call.epoch, connector.hidden_values(&call.call)));
         }
         let epoch = self.gateway.inner.store.epoch();
         let opened = self.gateway.open_credentials(connection).await.ok()?;
-        Some(redactors.get(connection.id, epoch, opened.secrets.values().map(String::as_str)))
+        let call = opened.into_call(None, Value::Null, Cancellation::default());
+        let connector = &self.target.as_ref()?.served.connector;
+        Some(redactors.get(connection.id, epoch, connector.hidden_values(&call)))
     }
 
     fn execution(

@@ -58,7 +58,8 @@ pub(crate) fn connection(integration: &str, slug: &str, status: ConnectionStatus
 /// What there is, in whatever order it is given.
 pub(crate) fn view(mut integrations: Vec<Arc<Integration>>, connections: Vec<Connection>) -> View {
     integrations.sort_by(|one, other| one.slug.cmp(&other.slug));
-    View { integrations: Arc::new(integrations), connections: Arc::new(connections) }
+    let user = Some(UserName::new("ada").expect("a name"));
+    View { integrations: Arc::new(integrations), connections: Arc::new(connections), user }
 }
 
 /// Where a name leads: `integration.operation`, and `.connection` or the error's code.
@@ -94,6 +95,24 @@ fn every_name_of_a_lone_connections_tool_leads_to_it() {
         assert_eq!(led(&view, name), "mail.send.work", "{name}");
     }
     assert_eq!(led(&view, "work__list__all"), "mail.list__all.work");
+}
+
+#[test]
+fn a_shared_connection_does_not_take_over_the_name_of_another() {
+    let mut shared = connection("mail", "mail", Active);
+    shared.owner = UserName::new("mallory").expect("a name");
+    let view = mail(vec![shared.clone(), connection("mail", "work", Active)]);
+    assert_eq!(led(&view, "mail__send"), "mail.send CONNECTION_AMBIGUOUS");
+    assert_eq!(led(&view, "work__send"), "mail.send.work");
+    assert_eq!(led(&view, "tools.gateway.connector.mail.send.mail"), "mail.send.mail");
+    let entries = view.entries();
+    for entry in entries.iter().filter(|entry| entry.name == "send") {
+        let connection = entry.connection_slug.as_deref().expect("a bound entry");
+        assert_eq!(led(&view, &entry.function_name), format!("mail.send.{connection}"));
+    }
+    let own = mail(vec![connection("mail", "mail", Active), connection("mail", "work", Active)]);
+    assert_eq!(led(&own, "mail__send"), "mail.send.mail", "one's own keeps its name");
+    assert_eq!(led(&mail(vec![shared]), "mail__send"), "mail.send.mail", "nothing else could be meant");
 }
 
 #[test]

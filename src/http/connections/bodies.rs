@@ -257,6 +257,7 @@ impl JsonBody for NewConnectionBody {
 /// Credentials and config are never repeated, whatever was sent in their place.
 fn hidden(pointer: &str) -> Option<&'static str> {
     match pointer {
+        "" => Some("must be an object"),
         "/credentials" => Some("must be an object of credentials by their keys"),
         "/config" => Some("must be an object"),
         pointer if pointer.starts_with("/credentials/") => {

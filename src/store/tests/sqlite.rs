@@ -144,6 +144,8 @@ fn a_file_that_vanished_is_noticed() {
         fs::rename(&path, path.with_extension("old")).unwrap();
         let error = store.ping().await.unwrap_err();
         assert!(chain(&error).contains("No such file"), "{}", chain(&error));
+        let error = store.create_project("lost").await.unwrap_err();
+        assert!(chain(&error).contains("No such file"), "acknowledged nowhere: {}", chain(&error));
         fs::write(&path, "").unwrap();
         let error = store.ping().await.unwrap_err();
         assert!(chain(&error).ends_with("is another file by now: restart Portcullis"), "{}", chain(&error));
@@ -179,5 +181,18 @@ fn space_is_given_back_when_much_is_pruned() {
         let DatabaseUrl::Sqlite(path) = database.url() else { unreachable!() };
         let size = fs::metadata(path).unwrap().len();
         assert!(size < 6 << 20, "{size}");
+    });
+}
+
+#[test]
+fn writes_go_on_after_sqlite_has_undone_a_transaction_by_itself() {
+    run(TestDatabase::sqlite(), async |database| {
+        let store = database.open().await;
+        // What a full disk does to a transaction: sqlx doesn't know that it is over.
+        let mut write = store.inner.database.begin("fill the disk").await.unwrap();
+        write.execute(sqlx::query("ROLLBACK")).await.unwrap();
+        drop(write);
+        store.create_project("after").await.unwrap();
+        store.ping().await.unwrap();
     });
 }
