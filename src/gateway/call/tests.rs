@@ -345,7 +345,7 @@ async fn a_call_without_room_says_so_and_one_past_the_queue_is_refused() {
     assert_eq!(limits, ["calls_in_flight", "deadline"]);
     let call = ToolCall { id: String::new(), name: "rows__echo".to_owned(), arguments: String::new() };
     let refused = bench.gateway.run(&bench.ada(), vec![call; 3], &RequestContext::default()).await;
-    assert!(matches!(refused, Err(GatewayError::TooBusy { .. })));
+    assert!(matches!(refused, Err(GatewayError::Invalid { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,6 +128,15 @@ impl Fairness {
             return Err(GatewayError::Unavailable("the server is shutting down".to_owned()));
         }
         let Limits { per_project, queued, .. } = self.limits;
+        if n_calls > per_project + queued {
+            // Waiting would never help.
+            let message = format!(
+                "{n_calls} calls in one request are more than this server takes of a project, {} in flight and waiting: \
+                 send fewer at once",
+                per_project + queued
+            );
+            return Err(GatewayError::Invalid { code: "INVALID_REQUEST", message, details: None });
+        }
         let n_before = state.projects.get(&project).map_or(0, |project| project.n_calls);
         if n_before + n_calls > per_project + queued {
             return Err(GatewayError::TooBusy {

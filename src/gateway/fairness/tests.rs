@@ -72,6 +72,8 @@ async fn past_its_queue_a_request_is_refused_whole() {
     assert!(matches!(fairness.admit(project(1), 2, &stop), Err(GatewayError::TooBusy { .. })));
     let fifth = fairness.admit(project(1), 1, &stop).expect("the fifth");
     assert!(matches!(fairness.admit(project(1), 1, &stop), Err(GatewayError::TooBusy { .. })));
+    let never = fairness.admit(project(2), 6, &stop);
+    assert!(matches!(never, Err(GatewayError::Invalid { .. })), "waiting would never help");
     fairness.admit(project(2), 5, &stop).expect("another project");
     drop((first, fifth));
     fairness.admit(project(1), 5, &stop).expect("all of it again");
