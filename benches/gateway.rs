@@ -201,15 +201,7 @@ struct Server {
 impl Server {
     fn start(folder: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--allow-network",
-                "127.0.0.0/8",
-                "--log-level",
-                "warn",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--log", "warn"])
             .current_dir(folder)
             .stdout(Stdio::piped())
             .spawn()
