@@ -81,6 +81,15 @@ impl Database {
         self.engine
     }
 
+    /// How many rows one INSERT may have. On PostgreSQL each statement costs a journey to the server; SQLite looks numbered
+    /// places up one by one, which takes longer than the rows where there are hundreds.
+    pub(super) fn rows_at_once(&self) -> usize {
+        match self.engine {
+            Engine::Sqlite => 4,
+            Engine::Postgres => 50,
+        }
+    }
+
     /// A connection beside the pools, that nobody else waits for.
     pub(super) async fn connect(&self) -> Result<AnyConnection, StoreError> {
         let setup = match self.engine {

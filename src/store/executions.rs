@@ -104,8 +104,6 @@ pub(crate) struct ExecutionFilter {
     pub(crate) limit: u32,
 }
 
-/// Rows of one INSERT; with 23 values each far from SQLite's 32,766 in a statement.
-const N_ROWS_AT_ONCE: usize = 50;
 /// The columns by name: a newer version of the program may have added some while this one runs.
 const SELECT: &str = "SELECT project_id, id, user_name, key_id, agent, connection_id, connection_slug, integration, tool, \
                       operation, connector_version, connector_digest, outcome, code, started_at, duration_ms, queue_ms, \
@@ -120,7 +118,7 @@ impl Store {
             return Ok(());
         }
         let mut write = self.inner.database.begin("store executions").await?;
-        for some in executions.chunks(N_ROWS_AT_ONCE) {
+        for some in executions.chunks(self.inner.database.rows_at_once()) {
             write.execute(insertion(some)).await?;
         }
         write.commit().await

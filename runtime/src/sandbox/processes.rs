@@ -140,16 +140,21 @@ impl Keeper {
     }
 }
 
+/// Forks wait for so long after a call, so that its answer isn't on its way to its caller beside them: where there are few
+/// cores, they take one, and the caches of both.
+const ANSWER_FIRST: Duration = Duration::from_micros(300);
+
 fn keep(calls: &Receiver<Weak<ConnectorProcesses>>, n_ready: usize) {
     let mut connectors: HashMap<*const ConnectorProcesses, Weak<ConnectorProcesses>> = HashMap::new();
     let mut next_round = Instant::now() + ROUND;
     loop {
         match calls.recv_timeout(next_round.saturating_duration_since(Instant::now())) {
             Ok(called) => {
-                if let Some(connector) = called.upgrade() {
-                    connector.keep_ready(n_ready);
-                }
-                connectors.insert(called.as_ptr(), called);
+                thread::sleep(ANSWER_FIRST);
+                let called = std::iter::once(called).chain(calls.try_iter());
+                let called: HashMap<_, _> = called.map(|connector| (connector.as_ptr(), connector)).collect();
+                called.values().filter_map(Weak::upgrade).for_each(|connector| connector.keep_ready(n_ready));
+                connectors.extend(called);
             }
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
