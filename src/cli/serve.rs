@@ -16,15 +16,14 @@ use super::signals::end_by;
 use crate::api_key::ApiKey;
 use crate::config::{DataLock, ServeFlags};
 use crate::error::{Failure, FailureKind, Status, chain};
-use crate::gateway::Gateway;
+use crate::gateway::keys::new_key;
+use crate::gateway::{Gateway, GatewayError};
 use crate::http;
-use crate::identity::{Role, UserName};
+use crate::identity::Role;
 use crate::integrations::Registry;
 use crate::reload::{self, Reload};
-use crate::store::keys::KeyRecord;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::{Metrics, Telemetry};
-use crate::time::Timestamp;
 
 const EXAMPLES: &str = "\
 Each flag is an environment variable, and a key of the TOML file that --config names, such as
@@ -199,12 +198,12 @@ fn server_failure(ended: Result<std::io::Result<()>, tokio::task::JoinError>) ->
     Failure::new(FailureKind::Listen, format!("the HTTP server ended: {problem}"))
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+fn store_failure(error: &dyn std::error::Error) -> Failure {
     Failure::new(FailureKind::Store, chain(error))
 }
 
 /// An admin's key where there is none, in the project that there is from the first start on.
-async fn first_key(store: &Store) -> Result<Option<ApiKey>, StoreError> {
+async fn first_key(store: &Store) -> Result<Option<ApiKey>, GatewayError> {
     if store.has_admin_key().await? {
         return Ok(None);
     }
@@ -212,18 +211,7 @@ async fn first_key(store: &Store) -> Result<Option<ApiKey>, StoreError> {
         Some(project) => project,
         None => store.create_project(DEFAULT_PROJECT).await?,
     };
-    let key = ApiKey::generate();
-    let record = KeyRecord {
-        id: uuid::Uuid::now_v7(),
-        project: project.id,
-        role: Role::Admin,
-        user: UserName::new("admin").ok(),
-        name: "made at the first start".to_owned(),
-        hint: key.hint(),
-        created_at: Timestamp::now(),
-        last_used_at: None,
-        revoked_at: None,
-    };
+    let (key, record) = new_key(project.id, Role::Admin, None, "made at the first start")?;
     store.insert_key(&record, key.hash()).await?;
     Ok(Some(key))
 }

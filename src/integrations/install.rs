@@ -54,7 +54,7 @@ impl Registry {
         if self.store.delete_upload(project, &parsed).await? {
             tracing::info!(%project, integration = slug, "removed");
             if let Err(error) = self.renew(project, None).await {
-                tracing::warn!(%project, integration = slug, %error, "removed, but still served for now");
+                tracing::warn!(%project, integration = slug, %error, "removed, but served until the store answers again");
             }
             return Ok(());
         }
