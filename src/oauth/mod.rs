@@ -1,0 +1,5 @@
+//! OAuth2 as a client: what is said to authorization servers, and how their answers are read. Who may say it, and when,
+//! is the gateway's affair.
+
+mod answer;
+pub(crate) mod endpoint;
