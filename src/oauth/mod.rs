@@ -1,7 +1,8 @@
-//! OAuth2 as a client speaks it: what is sent to authorization servers, and what their answers mean.
-//!
-//! Nothing here knows of connections or of the store; `gateway::oauth` puts the two together.
+//! OAuth2 as a client: what is said to authorization servers, and how their answers are read. Who may say it, and when,
+//! is the gateway's affair.
 
+mod answer;
+pub(crate) mod endpoint;
 pub(crate) mod identity;
 pub(crate) mod pkce;
 pub(crate) mod state;
