@@ -13,7 +13,7 @@ use super::connections::GivenCredential;
 use super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
 use crate::store::StoreError;
-use crate::store::connections::{Connection, FieldContent, FieldKind, StoredField};
+use crate::store::connections::{ACCESS_TOKEN_FIELD, Connection, FieldContent, FieldKind, StoredField};
 use crate::vault::{Binding, VaultError};
 
 /// The key under which connectors find a token whatever their bindings are called.
@@ -101,6 +101,10 @@ impl Gateway {
         let owner = connection.id.to_string();
         let mut opened = Opened::default();
         for StoredField { kind, field, content } in fields {
+            // What gets new tokens is no connector's business.
+            if *kind == FieldKind::Token && field != ACCESS_TOKEN_FIELD {
+                continue;
+            }
             let value = match content {
                 FieldContent::Secret(name) => self.open_secret(connection.project, name).await?,
                 FieldContent::Sealed(sealed) => {
@@ -112,6 +116,9 @@ impl Gateway {
             match kind {
                 FieldKind::Credential => {
                     opened.secrets.insert(field.clone(), text(&value, kind.as_str())?);
+                }
+                FieldKind::Token => {
+                    opened.secrets.insert(ACCESS_TOKEN.to_owned(), text(&value, kind.as_str())?);
                 }
                 FieldKind::Config => {
                     opened.config = serde_json::from_slice(&value)

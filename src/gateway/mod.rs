@@ -13,6 +13,7 @@ pub(crate) mod fairness;
 pub(crate) mod integrations;
 pub(crate) mod keys;
 pub(crate) mod names;
+pub(crate) mod oauth;
 pub(crate) mod recorder;
 pub(crate) mod resolve;
 pub(crate) mod retry;

@@ -3,3 +3,6 @@
 
 mod answer;
 pub(crate) mod endpoint;
+pub(crate) mod identity;
+pub(crate) mod pkce;
+pub(crate) mod state;

@@ -182,7 +182,7 @@ fn change_of(
         last_error: passed.is_some().then_some(None),
         identity: passed.map(|passed| passed.identity),
         visibility: patch.visibility,
-        fields: None,
+        ..ConnectionChange::default()
     }
 }
 

@@ -158,6 +158,8 @@ async fn a_change_can_clear_and_replace(database: TestDatabase) {
         status: Some(ConnectionStatus::Failed),
         last_error: Some(Some("401".to_owned())),
         identity: Some(Some("octocat".to_owned())),
+        scopes: Some(Some(vec!["repo".to_owned()])),
+        expires_at: Some(Some(Timestamp(3_000))),
         visibility: Some(Visibility::Project),
         fields: Some((vec![FieldKind::Credential], vec![token.clone()])),
     };
@@ -169,6 +171,8 @@ async fn a_change_can_clear_and_replace(database: TestDatabase) {
         status: ConnectionStatus::Failed,
         last_error: Some("401".to_owned()),
         identity: Some("octocat".to_owned()),
+        scopes: Some(vec!["repo".to_owned()]),
+        expires_at: Some(Timestamp(3_000)),
         visibility: Visibility::Project,
         updated_at: changed.updated_at,
         ..old.clone()

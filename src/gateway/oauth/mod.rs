@@ -1,0 +1,1 @@
+//! OAuth2 connections: the apps that they are made with, the consents that they begin with, and their tokens' later life.
