@@ -130,7 +130,7 @@ impl Gateway {
     }
 
     /// A workspace secret's value; none if there is no such secret.
-    async fn open_secret(
+    pub(super) async fn open_secret(
         &self,
         project: ProjectId,
         name: &str,
@@ -200,7 +200,7 @@ fn field_binding<'a>(project: ProjectId, kind: FieldKind, owner: &'a str, field:
 }
 
 /// An opened value as text. Only text is ever sealed, so that anything else was changed.
-fn text(value: &[u8], kind: &str) -> Result<String, VaultError> {
+pub(super) fn text(value: &[u8], kind: &str) -> Result<String, VaultError> {
     let text = std::str::from_utf8(value).map_err(|_| VaultError::Refused { kind: kind.to_owned() })?;
     Ok(text.to_owned())
 }

@@ -240,7 +240,7 @@ impl Store {
         project: ProjectId,
         connection: Uuid,
     ) -> Result<Arc<Vec<StoredField>>, StoreError> {
-        let read = self.read_fields(project, connection);
+        let read = self.connection_fields_now(project, connection);
         self.inner.epochs.cached(|caches| &caches.fields, (project, connection), read).await
     }
 
@@ -285,7 +285,8 @@ impl Store {
         Ok(self.inner.database.row("look for the slug", query).await?.is_some())
     }
 
-    async fn read_fields(
+    /// The same as it is stored now.
+    pub(crate) async fn connection_fields_now(
         &self,
         project: ProjectId,
         connection: Uuid,

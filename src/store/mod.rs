@@ -24,6 +24,8 @@ mod migrate;
 pub(crate) mod oauth_apps;
 pub(crate) mod oauth_flows;
 pub(crate) mod oauth_grants;
+pub(crate) mod oauth_refresh;
+pub(crate) mod oauth_revocations;
 pub(crate) mod projects;
 mod rows;
 pub(crate) mod sealed;

@@ -110,7 +110,8 @@ impl Store {
 
     /// Ends the lease without new tokens.
     pub(crate) async fn give_up_refresh(&self, lease: &Lease, setback: Setback) -> Result<(), StoreError> {
-        let mut update = Statement::new("UPDATE oauth_grants SET refresh_holder = NULL, refresh_until = NULL");
+        let mut update =
+            Statement::new("UPDATE oauth_grants SET refresh_holder = NULL, refresh_until = NULL");
         if !setback.is_in_doubt {
             update.push(", refresh_sent_at = NULL");
         }

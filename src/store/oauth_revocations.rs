@@ -76,7 +76,8 @@ impl Store {
         if change.execute(expire).await? == 0 {
             return Ok(false);
         }
-        let fields = "DELETE FROM connection_fields WHERE project_id = $1 AND connection_id = $2 AND kind = 'token'";
+        let fields =
+            "DELETE FROM connection_fields WHERE project_id = $1 AND connection_id = $2 AND kind = 'token'";
         // What is being refreshed meanwhile is of an old generation, and isn't saved. Nor is what a consent still brings.
         let grant = "UPDATE oauth_grants SET generation = generation + 1, refresh_holder = NULL, refresh_until = NULL, \
                      refresh_sent_at = NULL WHERE project_id = $1 AND connection_id = $2";
