@@ -19,10 +19,11 @@ pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod secrets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::Engine;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use error::GatewayError;
 
@@ -76,6 +77,9 @@ pub(crate) struct Parts {
     pub(crate) recorder: recorder::Recorder,
     pub(crate) fairness: fairness::Fairness,
     pub(crate) catalogs: catalog::Catalogs,
+    pub(in crate::gateway) tokens: oauth::refresh::TokenKeeper,
+    /// What is done for tokens beside calls. It holds the gateway only while it does something.
+    token_work: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Gateway {
@@ -90,9 +94,20 @@ impl Gateway {
         let recorder = recorder::Recorder::start(store.clone(), &config);
         let fairness = fairness::Fairness::new(&config);
         let catalogs = catalog::Catalogs::default();
-        Self {
-            inner: Arc::new(Parts { config, engine, store, vault, registry, recorder, fairness, catalogs }),
-        }
+        let inner = Arc::new(Parts {
+            config,
+            engine,
+            store,
+            vault,
+            registry,
+            recorder,
+            fairness,
+            catalogs,
+            tokens: oauth::refresh::TokenKeeper::default(),
+            token_work: OnceLock::new(),
+        });
+        inner.token_work.get_or_init(|| oauth::background::start(Arc::downgrade(&inner)));
+        Self { inner }
     }
 
     /// The store, for readiness.
@@ -104,6 +119,8 @@ impl Gateway {
     /// the last executions.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.inner.fairness.drain(patience).await;
+        // New tokens that aren't stored would be lost with the process.
+        self.inner.tokens.settle(patience).await;
         self.inner.recorder.flush().await;
         let engine = self.inner.engine.clone();
         // Its thread may panic only if the runtime is gone, and with it everything that would wait here.

@@ -16,6 +16,7 @@ mod openapi;
 mod operations;
 mod query;
 mod respond;
+mod revocation;
 mod run;
 mod schema;
 mod secrets;
@@ -91,6 +92,7 @@ fn router(gateway: Gateway, metrics: Metrics, config: HttpConfig, shutdown: Canc
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::opening())
         .merge(integrations::routes())
+        .merge(revocation::routes())
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())

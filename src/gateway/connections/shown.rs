@@ -67,7 +67,11 @@ impl Gateway {
     }
 
     /// What is served of an integration: not found if there is none, a conflict if it never loaded.
-    pub(super) async fn served(&self, project: ProjectId, slug: &str) -> Result<Arc<Served>, GatewayError> {
+    pub(in crate::gateway) async fn served(
+        &self,
+        project: ProjectId,
+        slug: &str,
+    ) -> Result<Arc<Served>, GatewayError> {
         let integration = self.inner.registry.integration(project, slug).await?;
         let integration = integration.ok_or_else(|| GatewayError::NotFound(format!("integration {slug}")))?;
         integration.served.clone().ok_or_else(|| {
