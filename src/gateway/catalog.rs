@@ -8,6 +8,7 @@ use portcullis_runtime::manifest::{Kind, Operation, OperationType};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::approvals::waits_for_a_person;
 use super::names::{
     PROVIDER, bound_slug, disambiguated_bound_name, disambiguated_function_name, function_name, tool_slug,
 };
@@ -78,11 +79,6 @@ impl Default for Catalogs {
         let cache = Cache::builder().weigher(n_entries).max_capacity(MAX_CACHED).time_to_idle(KEPT);
         Self { by_viewer: cache.build() }
     }
-}
-
-/// Whether a person must approve each call: what the manifest says, and otherwise where something is changed.
-pub(crate) fn requires_approval(operation: &Operation) -> bool {
-    operation.requires_approval.unwrap_or(operation.operation_type == OperationType::Write)
 }
 
 impl Gateway {
@@ -182,7 +178,7 @@ fn entry(
             OperationType::Read => "read",
             OperationType::Write => "write",
         },
-        requires_approval: requires_approval(operation),
+        requires_approval: waits_for_a_person(operation),
         function_name,
         connection_slug,
         input_schema: None,

@@ -18,6 +18,7 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::{Admin, PathSlug};
 use super::multipart::UploadForm;
 use super::respond::{Answer, Json, created_or_replaced};
+use crate::gateway::approvals::waits_for_a_person;
 use crate::identity::Identity;
 use crate::integrations::registry::CheckReport;
 use crate::integrations::{Integration, Problem, Source};
@@ -151,7 +152,7 @@ impl From<&Operation> for OperationBody {
             title: operation.title.clone(),
             description: operation.description.clone(),
             operation_type: if is_write { OperationTypeBody::Write } else { OperationTypeBody::Read },
-            requires_approval: operation.requires_approval.unwrap_or(is_write),
+            requires_approval: waits_for_a_person(operation),
             required_scopes: operation.required_scopes.clone(),
         }
     }

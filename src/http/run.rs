@@ -14,6 +14,7 @@ use super::body::{not_json, read_json};
 use super::error::ApiError;
 use super::extract::RequestId;
 use super::respond::{Answer, Json};
+use crate::gateway::approvals::ApprovalRule;
 use crate::gateway::call::{Answer as CallAnswer, MAX_BATCH, RequestContext, ToolCall, ToolError};
 use crate::identity::Identity;
 
@@ -173,7 +174,7 @@ fn tool_call(index: usize, call: CallBody) -> Result<ToolCall, ApiError> {
              them NUL"
         )));
     }
-    Ok(ToolCall { id, name, arguments })
+    Ok(ToolCall { id, name, arguments, approval: ApprovalRule::Default })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use self::prepare::PreparedCall;
 pub(crate) use record::Redactors;
 
+use super::approvals::ApprovalRule;
 use super::fairness::{Stop, Ticket};
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
@@ -39,6 +40,8 @@ pub(crate) struct ToolCall {
     pub(crate) name: String,
     /// JSON text.
     pub(crate) arguments: String,
+    /// What the grant that it is made under says about approvals.
+    pub(crate) approval: ApprovalRule,
 }
 
 /// An error of a call, as the contract's §6 spells it.

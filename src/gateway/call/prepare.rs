@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use zeroize::Zeroize;
 
-use super::super::catalog::requires_approval;
+use super::super::approvals::ApprovalRule;
 use super::super::credentials::{Opened, missing};
 use super::super::fairness::{RateKey, Stop, Ticket};
 use super::super::resolve::{Target, View};
@@ -88,7 +88,9 @@ impl Gateway {
             (Err(error), _) | (Ok(Target { connection: Err(error), .. }), _) | (Ok(_), Err(error)) => {
                 Next::Refuse(error.clone())
             }
-            (Ok(target), Ok(arguments)) => self.next(identity.project, target, arguments, &stop).await?,
+            (Ok(target), Ok(arguments)) => {
+                self.next(identity.project, target, arguments, call.approval, &stop).await?
+            }
         };
         Ok(PreparedCall {
             gateway: self.clone(),
@@ -116,6 +118,7 @@ impl Gateway {
         project: ProjectId,
         target: &Target,
         arguments: &Value,
+        rule: ApprovalRule,
         stop: &Stop,
     ) -> Result<Next, GatewayError> {
         let connection = match &target.connection {
@@ -126,7 +129,7 @@ impl Gateway {
         if let Err(error) = arguments::check(operation, arguments) {
             return Ok(Next::Refuse(error));
         }
-        if requires_approval(operation) {
+        if rule.holds(operation) {
             return Ok(Next::Approve(approval_required(target)));
         }
         let epoch = self.inner.store.epoch();

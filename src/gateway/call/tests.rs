@@ -135,6 +135,7 @@ impl Bench {
             id: index.to_string(),
             name: (*name).to_owned(),
             arguments: (*arguments).to_owned(),
+            approval: ApprovalRule::Default,
         });
         let context = RequestContext { request_id: Some("r1".to_owned()), ..RequestContext::default() };
         self.gateway.run(&self.ada(), calls.collect(), &context).await.expect("answers")
@@ -190,7 +191,12 @@ async fn a_batch_keeps_its_order_and_one_fails_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_has_a_size() {
     let bench = Bench::new().await;
-    let call = ToolCall { id: String::new(), name: "rows__echo".to_owned(), arguments: String::new() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "rows__echo".to_owned(),
+        arguments: String::new(),
+        approval: ApprovalRule::Default,
+    };
     for n_calls in [0, MAX_BATCH + 1] {
         let calls = vec![call.clone(); n_calls];
         let refused = bench.gateway.run(&bench.ada(), calls, &RequestContext::default()).await;
@@ -274,7 +280,12 @@ async fn connections_decide_whether_a_call_runs() {
     assert_eq!(bench.error("lobby__echo", text).await.code, "CONNECTION_EXPIRED");
     // Another user sees none of them.
     let eve = Identity { user: Some(UserName::new("eve").expect("a name")), ..bench.ada() };
-    let call = ToolCall { id: String::new(), name: "lobby__echo".to_owned(), arguments: text.to_owned() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "lobby__echo".to_owned(),
+        arguments: text.to_owned(),
+        approval: ApprovalRule::Default,
+    };
     let answers = bench.gateway.run(&eve, vec![call], &RequestContext::default()).await.expect("answers");
     assert_eq!(answers[0].result.as_ref().expect_err("an error").code, "TOOL_NOT_FOUND");
     let executions = bench.executions().await;
@@ -343,7 +354,12 @@ async fn a_call_without_room_says_so_and_one_past_the_queue_is_refused() {
         answers.iter().filter_map(|answer| answer.result.as_ref().err()?.details.get("limit")).collect();
     limits.sort_by_key(ToString::to_string);
     assert_eq!(limits, ["calls_in_flight", "deadline"]);
-    let call = ToolCall { id: String::new(), name: "rows__echo".to_owned(), arguments: String::new() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "rows__echo".to_owned(),
+        arguments: String::new(),
+        approval: ApprovalRule::Default,
+    };
     let refused = bench.gateway.run(&bench.ada(), vec![call; 3], &RequestContext::default()).await;
     assert!(matches!(refused, Err(GatewayError::Invalid { .. })));
 }
@@ -351,7 +367,12 @@ async fn a_call_without_room_says_so_and_one_past_the_queue_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_caller_has_gone_is_cancelled_and_recorded() {
     let bench = Bench::new().await;
-    let call = ToolCall { id: String::new(), name: "limited__slow".to_owned(), arguments: "{}".to_owned() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "limited__slow".to_owned(),
+        arguments: "{}".to_owned(),
+        approval: ApprovalRule::Default,
+    };
     let context = RequestContext::default();
     {
         let ada = bench.ada();
@@ -374,8 +395,12 @@ async fn a_drained_gateway_takes_no_calls_and_has_recorded_the_last() {
     let gateway = bench.gateway.clone();
     let running = {
         let (ada, gateway) = (bench.ada(), gateway.clone());
-        let call =
-            ToolCall { id: String::new(), name: "limited__slow".to_owned(), arguments: "{}".to_owned() };
+        let call = ToolCall {
+            id: String::new(),
+            name: "limited__slow".to_owned(),
+            arguments: "{}".to_owned(),
+            approval: ApprovalRule::Default,
+        };
         tokio::spawn(async move { gateway.run(&ada, vec![call], &RequestContext::default()).await })
     };
     bench.until_it_runs().await;
@@ -384,7 +409,12 @@ async fn a_drained_gateway_takes_no_calls_and_has_recorded_the_last() {
     assert_eq!(answers[0].result.as_ref().expect_err("cancelled").code, "CANCELLED");
     let filter = ExecutionFilter { limit: 10, ..ExecutionFilter::default() };
     assert_eq!(bench.store.executions(bench.project, &filter).await.expect("executions").len(), 1);
-    let call = ToolCall { id: String::new(), name: "rows__echo".to_owned(), arguments: "{}".to_owned() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "rows__echo".to_owned(),
+        arguments: "{}".to_owned(),
+        approval: ApprovalRule::Default,
+    };
     let refused = gateway.run(&bench.ada(), vec![call], &RequestContext::default()).await;
     assert!(matches!(refused, Err(GatewayError::Unavailable(_))));
 }
@@ -394,7 +424,12 @@ async fn a_store_that_fails_fails_the_request() {
     let bench = Bench::new().await;
     bench.store.close().await;
     // Nothing is cached for this user yet.
-    let call = ToolCall { id: String::new(), name: "rows__echo".to_owned(), arguments: "{}".to_owned() };
+    let call = ToolCall {
+        id: String::new(),
+        name: "rows__echo".to_owned(),
+        arguments: "{}".to_owned(),
+        approval: ApprovalRule::Default,
+    };
     let failed = bench.gateway.run(&bench.ada(), vec![call], &RequestContext::default()).await;
     assert!(matches!(failed, Err(GatewayError::Store(_))));
 }
