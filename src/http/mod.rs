@@ -1,5 +1,6 @@
 //! The HTTP API: router, limits, and one file per resource.
 
+mod approvals;
 mod body;
 mod catalog;
 mod connections;
@@ -14,6 +15,8 @@ mod middleware;
 mod multipart;
 mod openapi;
 mod operations;
+mod prefer;
+mod project;
 mod query;
 mod respond;
 mod revocation;
@@ -96,9 +99,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())
+        .merge(approvals::routes())
         .merge(executions::routes())
         .merge(secrets::routes())
         .merge(keys::routes())
+        .merge(project::routes())
         .merge(operations::routes())
 }
 

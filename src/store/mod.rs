@@ -12,6 +12,7 @@
 //! comes after the other, in all processes. What it reads can't change under it.
 
 mod address;
+pub(crate) mod approvals;
 mod cache;
 pub(crate) mod connections;
 mod database;
@@ -32,6 +33,7 @@ pub(crate) mod sealed;
 pub(crate) mod secrets;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
