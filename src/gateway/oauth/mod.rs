@@ -8,3 +8,6 @@ mod flights;
 pub(in crate::gateway) mod refresh;
 pub(in crate::gateway) mod renew;
 pub(crate) mod revoke;
+
+#[cfg(test)]
+mod tests;
