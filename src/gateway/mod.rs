@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_runtime::Engine;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use error::GatewayError;
 
@@ -45,6 +46,10 @@ pub(crate) struct GatewayConfig {
     pub(crate) execution_age: Duration,
     /// How many executions of each project are kept.
     pub(crate) execution_count: u64,
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) public_url: String,
+    /// The origins that browsers may be sent to after a consent, such as `https://app.example.com`.
+    pub(crate) callback_origins: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -56,6 +61,8 @@ impl Default for GatewayConfig {
             max_queue_time: Duration::from_secs(10),
             execution_age: Duration::from_secs(30 * 24 * 3600),
             execution_count: 1_000_000,
+            public_url: "http://127.0.0.1:7400".to_owned(),
+            callback_origins: Vec::new(),
         }
     }
 }
@@ -76,6 +83,8 @@ pub(crate) struct Parts {
     pub(crate) recorder: recorder::Recorder,
     pub(crate) fairness: fairness::Fairness,
     pub(crate) catalogs: catalog::Catalogs,
+    /// Notes consents that never came.
+    _lapse: AbortOnDropHandle<()>,
 }
 
 impl Gateway {
@@ -90,14 +99,19 @@ impl Gateway {
         let recorder = recorder::Recorder::start(store.clone(), &config);
         let fairness = fairness::Fairness::new(&config);
         let catalogs = catalog::Catalogs::default();
-        Self {
-            inner: Arc::new(Parts { config, engine, store, vault, registry, recorder, fairness, catalogs }),
-        }
+        let _lapse = oauth::lapse::watch(store.clone());
+        let parts = Parts { config, engine, store, vault, registry, recorder, fairness, catalogs, _lapse };
+        Self { inner: Arc::new(parts) }
     }
 
     /// The store, for readiness.
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) fn public_url(&self) -> &str {
+        &self.inner.config.public_url
     }
 
     /// Takes no new calls, waits for those in flight for so long at most, then cancels them and waits for their end; writes

@@ -1,3 +1,10 @@
 //! OAuth2 connections: the apps that they are made with, the consents that they begin with, and their tokens' later life.
 
+pub(crate) mod apps;
+pub(crate) mod callback;
 pub(in crate::gateway) mod client;
+pub(crate) mod confirm;
+pub(in crate::gateway) mod connect;
+pub(in crate::gateway) mod consent;
+pub(in crate::gateway) mod lapse;
+mod reconnect;
