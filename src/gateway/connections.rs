@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub(crate) use self::given::GivenCredential;
 use self::validate::Problems;
+use super::oauth::revoke::Revoked;
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
 use crate::store::connections::{Connection, ConnectionFilter, ConnectionStatus, Viewer, Visibility};
@@ -112,13 +113,14 @@ impl Gateway {
         self.shown(connection).await
     }
 
-    /// Deletes a connection; its owner or an admin may.
-    pub(crate) async fn delete_connection(&self, identity: &Identity, id: Uuid) -> Result<(), GatewayError> {
-        self.managed(identity, id).await?;
-        match self.inner.store.delete_connection(identity.project, id).await? {
-            true => Ok(()),
-            false => Err(no_connection(id)),
-        }
+    /// Deletes a connection, and has its OAuth2 tokens revoked; its owner or an admin may.
+    pub(crate) async fn delete_connection(
+        &self,
+        identity: &Identity,
+        id: Uuid,
+    ) -> Result<Revoked, GatewayError> {
+        let connection = self.managed(identity, id).await?;
+        self.disconnect(&connection).await?.ok_or_else(|| no_connection(id))
     }
 
     /// Gets new tokens, by those that the connection holds or else by another consent. Only OAuth2 connections have any;

@@ -19,7 +19,7 @@ pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod secrets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::Engine;
@@ -85,6 +85,9 @@ pub(crate) struct Parts {
     pub(crate) catalogs: catalog::Catalogs,
     /// Notes consents that never came.
     _lapse: AbortOnDropHandle<()>,
+    pub(in crate::gateway) tokens: oauth::refresh::TokenKeeper,
+    /// What is done for tokens beside calls. It holds the gateway only while it does something.
+    token_work: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Gateway {
@@ -100,8 +103,21 @@ impl Gateway {
         let fairness = fairness::Fairness::new(&config);
         let catalogs = catalog::Catalogs::default();
         let _lapse = oauth::lapse::watch(store.clone());
-        let parts = Parts { config, engine, store, vault, registry, recorder, fairness, catalogs, _lapse };
-        Self { inner: Arc::new(parts) }
+        let inner = Arc::new(Parts {
+            config,
+            engine,
+            store,
+            vault,
+            registry,
+            recorder,
+            fairness,
+            catalogs,
+            _lapse,
+            tokens: oauth::refresh::TokenKeeper::default(),
+            token_work: OnceLock::new(),
+        });
+        inner.token_work.get_or_init(|| oauth::background::start(Arc::downgrade(&inner)));
+        Self { inner }
     }
 
     /// The store, for readiness.
@@ -118,6 +134,8 @@ impl Gateway {
     /// the last executions.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.inner.fairness.drain(patience).await;
+        // New tokens that aren't stored would be lost with the process.
+        self.inner.tokens.settle(patience).await;
         self.inner.recorder.flush().await;
         let engine = self.inner.engine.clone();
         // Its thread may panic only if the runtime is gone, and with it everything that would wait here.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +23,7 @@ use super::error::ErrorBody;
 use super::extract::PathId;
 use super::query::Query;
 use super::respond::{Answer, Json};
+use super::revocation::Deleted;
 use crate::gateway::names::PROVIDER;
 use crate::identity::Identity;
 use crate::store::connections::ConnectionFilter;
@@ -137,12 +138,19 @@ async fn change(
 
 /// Delete a connection
 ///
-/// For its owner and admins.
+/// For its owner and admins. OAuth2 tokens are revoked at the service where the integration says how.
 #[utoipa::path(delete, path = "/api/tools/connections/{id}", tag = "Connections", operation_id = "delete_connection",
-    params(PathId), responses((status = 204, description = "It is deleted.")))]
-async fn delete(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<StatusCode> {
-    app.gateway.delete_connection(&identity, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    params(PathId),
+    responses(
+        (status = 202, description = "It is deleted; its tokens aren't revoked at the service yet, or can't be.", body = Deleted),
+        (status = 204, description = "It is deleted."),
+    ))]
+async fn delete(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<Response> {
+    let revoked = app.gateway.delete_connection(&identity, id).await?;
+    Ok(match Deleted::of(revoked) {
+        Some(deleted) => (StatusCode::ACCEPTED, Json(deleted)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// Test a connection

@@ -18,6 +18,7 @@ mod openapi;
 mod operations;
 mod query;
 mod respond;
+mod revocation;
 mod run;
 mod schema;
 mod secrets;
@@ -96,6 +97,7 @@ fn router(gateway: Gateway, metrics: Metrics, config: HttpConfig, shutdown: Canc
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::opening())
         .merge(integrations::routes())
+        .merge(revocation::routes())
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())
