@@ -13,6 +13,7 @@ use self::stored::{
     INSERT, SELECT, UPDATE, connection_of, delete_fields, field_of, insert_fields, sealed_values, with_values,
 };
 use super::epochs::Change;
+use super::oauth_revocations::{self, Revocation};
 use super::rows::{Statement, clean, clean_optional, id};
 use super::{Store, StoreError};
 use crate::identity::{ProjectId, UserName};
@@ -260,11 +261,13 @@ impl Store {
         Ok(Some(changed))
     }
 
-    /// Deletes a connection and its fields; whether there was one.
+    /// Deletes a connection and its fields, and leaves tokens to be revoked, all or nothing; whether there was one.
+    /// [`StoreError::KeyRotated`] if those are sealed under a replaced key.
     pub(crate) async fn delete_connection(
         &self,
         project: ProjectId,
         connection: Uuid,
+        revocation: Option<&Revocation>,
     ) -> Result<bool, StoreError> {
         let query = sqlx::query("DELETE FROM connections WHERE project_id = $1 AND id = $2")
             .bind(id(project))
@@ -272,6 +275,9 @@ impl Store {
         let mut change = self.begin_change("delete the connection").await?;
         if change.execute(query).await? == 0 {
             return Ok(false);
+        }
+        if let Some(revocation) = revocation {
+            oauth_revocations::insert(&mut change, revocation).await?;
         }
         change.commit().await?;
         Ok(true)

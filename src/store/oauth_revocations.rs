@@ -31,30 +31,8 @@ pub(crate) struct Revocation {
 }
 
 impl Store {
-    /// Deletes a connection with its tokens, and leaves these to be revoked, all or nothing; whether there was one.
-    /// [`StoreError::KeyRotated`] if the value is sealed under a replaced key.
-    pub(crate) async fn delete_and_revoke(
-        &self,
-        project: ProjectId,
-        connection: Uuid,
-        revocation: Option<&Revocation>,
-    ) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM connections WHERE project_id = $1 AND id = $2")
-            .bind(id(project))
-            .bind(id(connection));
-        let mut change = self.begin_change("delete the connection").await?;
-        if change.execute(query).await? == 0 {
-            return Ok(false);
-        }
-        if let Some(revocation) = revocation {
-            insert(&mut change, revocation).await?;
-        }
-        change.commit().await?;
-        Ok(true)
-    }
-
     /// Takes a connection's tokens away, makes it EXPIRED (unless it is switched off) and leaves the tokens to be revoked, all
-    /// or nothing; whether there was such a connection. Errors as [`Store::delete_and_revoke`].
+    /// or nothing; whether there was such a connection. Errors as [`Store::delete_connection`].
     pub(crate) async fn expire_and_revoke(
         &self,
         project: ProjectId,
@@ -92,7 +70,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Leaves tokens to be revoked that no connection has. [`StoreError::KeyRotated`] as above.
+    /// Leaves tokens to be revoked that no connection has. Errors as [`Store::delete_connection`].
     pub(crate) async fn insert_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
         let mut change = self.begin_change("leave tokens to be revoked").await?;
         insert(&mut change, revocation).await?;
@@ -166,7 +144,8 @@ impl Store {
     }
 }
 
-async fn insert(change: &mut Change<'_>, revocation: &Revocation) -> Result<(), StoreError> {
+/// Adds a revocation as a part of a transaction.
+pub(super) async fn insert(change: &mut Change<'_>, revocation: &Revocation) -> Result<(), StoreError> {
     change.check_master_key([&revocation.sealed]).await?;
     let query = sqlx::query(
         "INSERT INTO oauth_revocations (project_id, id, integration, connection_slug, key_id, nonce, ciphertext, attempts, \

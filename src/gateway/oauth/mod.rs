@@ -1,3 +1,17 @@
 //! OAuth2 connections: the apps that they are made with, the consents that they begin with, and their tokens' later life.
 
+pub(crate) mod apps;
+pub(in crate::gateway) mod background;
+pub(crate) mod callback;
 pub(in crate::gateway) mod client;
+pub(crate) mod confirm;
+pub(in crate::gateway) mod connect;
+pub(in crate::gateway) mod consent;
+mod due;
+mod exchange;
+mod flights;
+pub(in crate::gateway) mod lapse;
+mod reconnect;
+pub(in crate::gateway) mod refresh;
+pub(in crate::gateway) mod renew;
+pub(crate) mod revoke;

@@ -201,11 +201,11 @@ async fn fields_go_with_their_connection(database: TestDatabase) {
     let field = credential("token", FieldContent::Sealed(sealed("k", b"x")));
     store.insert_connection(&doomed, &[field]).await.unwrap();
     let other = store.create_project("other").await.unwrap().id;
-    assert!(!store.delete_connection(other, doomed.id).await.unwrap());
+    assert!(!store.delete_connection(other, doomed.id, None).await.unwrap());
     assert_eq!(store.connection_fields(other, doomed.id).await.unwrap().len(), 0);
     assert_eq!(store.connection_fields(project, doomed.id).await.unwrap().len(), 1);
-    assert!(store.delete_connection(project, doomed.id).await.unwrap());
-    assert!(!store.delete_connection(project, doomed.id).await.unwrap());
+    assert!(store.delete_connection(project, doomed.id, None).await.unwrap());
+    assert!(!store.delete_connection(project, doomed.id, None).await.unwrap());
     assert_eq!(store.connection_fields(project, doomed.id).await.unwrap().len(), 0);
     assert!(database.rows("SELECT field FROM connection_fields").await.is_empty());
 }
