@@ -8,5 +8,5 @@ mod lost;
 mod refresh;
 mod scopes;
 mod stage;
-mod storm;
 mod store;
+mod storm;

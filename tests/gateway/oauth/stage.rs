@@ -207,7 +207,11 @@ impl Person {
     fn with_cookies(&self) -> Client {
         let cookies = self.cookies.borrow();
         let pairs: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        if pairs.is_empty() { self.client.clone() } else { self.client.with_header("Cookie", &pairs.join("; ")) }
+        if pairs.is_empty() {
+            self.client.clone()
+        } else {
+            self.client.with_header("Cookie", &pairs.join("; "))
+        }
     }
 
     fn keep_cookies(&self, answer: Response) -> Response {
