@@ -15,3 +15,6 @@ mod reconnect;
 pub(in crate::gateway) mod refresh;
 pub(in crate::gateway) mod renew;
 pub(crate) mod revoke;
+
+#[cfg(test)]
+mod tests;
