@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::Place;
-use crate::support::connectors::{desk, desk_connection, echo};
+use crate::support::connectors::{desk, desk_connection, echo, mailbox};
 
 /// The same as in xtask/src/schemathesis.rs.
 const PACKAGE: &str = "schemathesis==4.32.5";
@@ -28,8 +28,11 @@ fn all_its_checks_find_nothing() {
     let place = Place::sqlite();
     place.install("desk", &desk());
     place.install("echo", &echo());
+    place.install("mailbox", &mailbox());
     let server = place.start();
     server.admin().connect(desk_connection("First", "k"));
+    server.admin().put("/api/integrations/mailbox/oauth-apps/default", json!({"client_id": "id"})).is(201);
+    server.admin().connect(json!({"integration": "mailbox", "mode": "oauth", "name": "Mail"}));
     server.admin().result("echo__go", json!({}));
     place.write("schemathesis.toml", SETTINGS);
     let key = place.admin_key.get().unwrap();

@@ -180,7 +180,7 @@ fn tokens_that_the_connectors_test_refuses_are_no_connection() {
     let ada = server.user("ada");
     let (pending, redirect_url) = stage.begin(&ada, json!({}));
     let page = Person::at(&server).consents(&stage.provider, &redirect_url);
-    assert!(page.text().contains("this mailbox is closed"), "{}", page.text());
+    assert!(page.text().contains("his mailbox is closed"), "{}", page.text());
     let failed = shown(&ada, &pending);
     assert_eq!(failed["status"], "FAILED");
     assert!(failed["last_error"].as_str().unwrap().contains("this mailbox is closed"), "{failed:#}");

@@ -37,6 +37,7 @@ fn the_account_is_that_of_the_id_token_or_of_the_connectors_test() {
 fn an_id_token_that_isnt_for_us_fails_the_consent() {
     let place = Place::sqlite();
     let stage = Stage::on(&place);
+    place.install("mail", &stage.mail(json!({"issuer": stage.provider.url("")})));
     let server = stage.start();
     let ada = server.user("ada");
     for claims in [
@@ -46,6 +47,7 @@ fn an_id_token_that_isnt_for_us_fails_the_consent() {
         json!({"nonce": null}),
         json!({"exp": 1_000_000_000}),
         json!({"iss": "https://evil.example"}),
+        json!({"iss": null}),
         json!({"sub": null}),
     ] {
         stage.provider.behave(|behaviour| behaviour.claims = claims.as_object().unwrap().clone());
@@ -70,7 +72,6 @@ fn an_approval_says_as_whom_it_would_be_done() {
         serde_json::from_str(answer["tool_messages"][0]["content"].as_str().unwrap()).unwrap();
     assert_eq!(message["status"], "approval_required", "{answer:#}");
     assert_eq!(message["account"], "ada@example.com", "{message:#}");
-    assert_eq!(answer["approvals"][0]["account"], "ada@example.com", "{answer:#}");
     assert!(stage.provider.requests_for("/api/careful").is_empty(), "nothing was sent");
 }
 
@@ -146,11 +147,9 @@ fn while_a_question_waits_the_old_account_is_used() {
     let server = stage.start();
     let ada = server.user("ada");
     let connection = stage.connect(&server, &ada);
-    // Its refresh token is gone, its access token lives.
-    stage.provider.next(portcullis_test_servers::oauth::Fault::Refusal(400, "invalid_grant".to_owned()));
     stage.provider.behave(|behaviour| behaviour.account = "mallory".to_owned());
-    let more = json!({"force": true, "scopes": ["openid", "mail.read", "mail.send"]});
-    let answer = ada.post(&format!("{}/refresh", path(&connection)), more).is(200).json();
+    // There are scopes to ask for that aren't granted yet.
+    let answer = ada.post(&format!("{}/refresh", path(&connection)), json!({})).is(200).json();
     let Some(redirect_url) = answer["redirect_url"].as_str() else { panic!("{answer:#}") };
     let page = Person::at(&server).consents(&stage.provider, redirect_url).is(200);
     token_of(&page);

@@ -2,9 +2,14 @@
 
 mod apps;
 mod bound;
+mod browser;
+mod canary;
 mod connect;
+mod disconnect;
 mod identity;
 mod lost;
+mod machine;
+mod network;
 mod refresh;
 mod scopes;
 mod stage;
