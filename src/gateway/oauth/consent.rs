@@ -14,6 +14,7 @@ use super::apps::OWN_PARAMS;
 use super::client::{endpoint, oauth2_config, unconfigured};
 use crate::identity::{Identity, UserName};
 use crate::integrations::Served;
+use crate::oauth::identity::Issuer;
 use crate::oauth::{pkce, state};
 use crate::store::connections::{Connection, ConnectionChange, ConnectionStatus};
 use crate::store::oauth_apps::OAuthApp;
@@ -64,6 +65,14 @@ impl FlowSecrets {
         let mut url = Url::parse(&self.authorization_url).map_err(|error| unconfigured(error.to_string()))?;
         url.query_pairs_mut().extend_pairs(&self.parameters).append_pair("state", state);
         Ok(url)
+    }
+
+    /// Who issues the id token.
+    pub(super) fn id_token_issuer(&self) -> Issuer<'_> {
+        match &self.issuer {
+            Some(issuer) => Issuer::Named(issuer),
+            None => Issuer::At([&self.authorization_url, &self.token_url]),
+        }
     }
 
     /// Whether an issuer's name is at the host where access is granted.
