@@ -49,7 +49,9 @@ impl Issuer<'_> {
         };
         match self {
             Self::Named(own) => own == name,
-            Self::At(urls) => host(name).is_some_and(|name| urls.iter().any(|url| host(url).as_ref() == Some(&name))),
+            Self::At(urls) => {
+                host(name).is_some_and(|name| urls.iter().any(|url| host(url).as_ref() == Some(&name)))
+            }
         }
     }
 }
@@ -118,7 +120,9 @@ fn claims(token: &str) -> Option<Claims> {
 
 fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), &'static str> {
     if !expected.issuer.is(&claims.iss) {
-        return Err("it was issued by another server than the one that was asked (the manifest's \"issuer\" says which)");
+        return Err(
+            "it was issued by another server than the one that was asked (the manifest's \"issuer\" says which)",
+        );
     }
     if !claims.aud.contains(expected.client_id) {
         return Err("it was issued to another client");

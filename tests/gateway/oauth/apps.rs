@@ -55,7 +55,11 @@ fn a_client_proves_itself_in_the_way_that_is_set() {
         }
         server.admin().put(&format!("{APPS}/{way}"), app).is(201);
         stage.provider.behave(|behaviour| behaviour.token_auth = set);
-        let connection = stage.connect_with(&server, &ada, json!({"oauth_app": way, "scopes": ["mail.read", "mail.send"]}));
+        let connection = stage.connect_with(
+            &server,
+            &ada,
+            json!({"oauth_app": way, "scopes": ["mail.read", "mail.send"]}),
+        );
         assert_eq!(connection["status"], "ACTIVE", "{way}");
         // At a refresh and at the revocation, too.
         let refreshed =

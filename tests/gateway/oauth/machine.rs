@@ -64,8 +64,10 @@ fn a_connection_can_bring_credentials_of_its_own() {
     admin.delete(&format!("{APPS}/default")).is(204);
     let ada = server.user("ada");
     let credentials = json!({"client_id": Provider::CLIENT_ID, "client_secret": Provider::CLIENT_SECRET});
-    let answer =
-        ada.post("/api/tools/connections", new_connection(json!({"credentials": credentials}))).is(201).json();
+    let answer = ada
+        .post("/api/tools/connections", new_connection(json!({"credentials": credentials})))
+        .is(201)
+        .json();
     let connection = answer["connection"].clone();
     assert_eq!(connection["status"], "ACTIVE", "{answer:#}");
     stage.provider.void_access_tokens();
@@ -167,6 +169,9 @@ fn a_code_that_is_denied_or_late_fails_the_connection() {
     let (third, _) = begin(&ada);
     stage.provider.decide_devices(Some("ada"));
     becomes(&ada, &third, "ACTIVE");
-    let codes: Vec<_> = stage.provider.grants(DEVICE)[n_asked..].iter().map(|asked| asked.param("device_code").map(str::to_owned)).collect();
+    let codes: Vec<_> = stage.provider.grants(DEVICE)[n_asked..]
+        .iter()
+        .map(|asked| asked.param("device_code").map(str::to_owned))
+        .collect();
     assert!(codes.windows(2).all(|pair| pair[0] == pair[1]), "an ended code was asked for: {codes:?}");
 }
