@@ -1,4 +1,4 @@
-//! Refreshes under way in this process: one for each connection, however many wait for it.
+//! Work under way in this process: one refresh, or one look at what is stored, for each connection, however many wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,37 +9,49 @@ use uuid::Uuid;
 
 use super::refresh::RefreshError;
 
-/// What came of a refresh.
-type Landed = Result<(), RefreshError>;
-/// Refreshes by connection.
-type Running = HashMap<Uuid, watch::Receiver<Option<Landed>>>;
+/// What came of it.
+type Landed<T> = Result<T, RefreshError>;
+/// By connection.
+type Running<T> = HashMap<Uuid, watch::Receiver<Option<Landed<T>>>>;
 
-/// The refreshes under way; clones share them.
-#[derive(Clone, Default)]
-pub(in crate::gateway) struct Flights {
-    running: Arc<Mutex<Running>>,
+/// What is under way; clones share it.
+pub(in crate::gateway) struct Flights<T> {
+    running: Arc<Mutex<Running<T>>>,
 }
 
-impl Flights {
-    /// Waits for the refresh of this connection that is under way, or begins `refresh`, which goes on to its end even if nobody
-    /// waits for it any more: its answer must be saved.
+impl<T> Clone for Flights<T> {
+    fn clone(&self) -> Self {
+        Self { running: Arc::clone(&self.running) }
+    }
+}
+
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
+        Self { running: Arc::default() }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    /// Waits for what is under way for this connection, or begins it; it goes on to its end even if nobody waits for it any
+    /// more: a refresh's answer must be saved.
     pub(super) async fn join(
         &self,
         connection: Uuid,
-        refresh: impl Future<Output = Landed> + Send + 'static,
-    ) -> Landed {
-        let mut landed = self.begin(connection, refresh);
+        flight: impl Future<Output = Landed<T>> + Send + 'static,
+    ) -> Landed<T> {
+        let mut landed = self.begin(connection, flight);
         match landed.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(landed)) => landed.clone(),
             Ok(None) | Err(_) => Err(RefreshError::Broken(
-                "the refresh broke off inside this server; its log says why".to_owned(),
+                "the work for the connection's tokens broke off inside this server; its log says why"
+                    .to_owned(),
             )),
         }
     }
 
     /// Waits until none is under way, for so long at most.
     pub(super) async fn settle(&self, patience: Duration) {
-        let all: Vec<watch::Receiver<Option<Landed>>> = self.running().values().cloned().collect();
+        let all: Vec<watch::Receiver<Option<Landed<T>>>> = self.running().values().cloned().collect();
         let until_landed = async {
             for mut landed in all {
                 // One that broke off has ended too.
@@ -54,8 +66,8 @@ impl Flights {
     fn begin(
         &self,
         connection: Uuid,
-        refresh: impl Future<Output = Landed> + Send + 'static,
-    ) -> watch::Receiver<Option<Landed>> {
+        flight: impl Future<Output = Landed<T>> + Send + 'static,
+    ) -> watch::Receiver<Option<Landed<T>>> {
         let mut running = self.running();
         if let Some(landed) = running.get(&connection) {
             return landed.clone();
@@ -64,7 +76,7 @@ impl Flights {
         running.insert(connection, landed.clone());
         let entry = Entry { flights: self.clone(), connection };
         tokio::spawn(async move {
-            let result = refresh.await;
+            let result = flight.await;
             // First, so that who comes now looks at what is stored.
             drop(entry);
             sender.send_replace(Some(result));
@@ -72,18 +84,18 @@ impl Flights {
         landed
     }
 
-    fn running(&self) -> MutexGuard<'_, Running> {
+    fn running(&self) -> MutexGuard<'_, Running<T>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends with the refresh, also where that panics.
-struct Entry {
-    flights: Flights,
+/// Ends with the flight, also where that panics.
+struct Entry<T: Clone + Send + Sync + 'static> {
+    flights: Flights<T>,
     connection: Uuid,
 }
 
-impl Drop for Entry {
+impl<T: Clone + Send + Sync + 'static> Drop for Entry<T> {
     fn drop(&mut self) {
         self.flights.running().remove(&self.connection);
     }
@@ -123,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_panics_leaves_nothing_behind() {
-        let flights = Flights::default();
+        let flights = Flights::<()>::default();
         let landed = flights.join(Uuid::nil(), async { panic!("a fault of the test's own") }).await;
         assert!(matches!(landed, Err(RefreshError::Broken(_))));
         assert!(flights.running().is_empty());

@@ -31,7 +31,9 @@ pub(super) const MAX_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What this process knows of tokens.
 pub(in crate::gateway) struct TokenKeeper {
-    pub(super) flights: Flights,
+    pub(super) flights: Flights<()>,
+    /// Looks at what is stored: many calls at once need but one.
+    looks: Flights<Held>,
     /// Margins by connection, each of the token that expires then: to know one takes a look into the store.
     margins: Cache<Uuid, (Timestamp, Duration)>,
     /// Connections that calls used.
@@ -44,6 +46,7 @@ impl Default for TokenKeeper {
     fn default() -> Self {
         Self {
             flights: Flights::default(),
+            looks: Flights::default(),
             margins: Cache::builder().max_capacity(10_000).build(),
             used_lately: Cache::builder().max_capacity(10_000).time_to_live(LATELY).build(),
             unhelped: Cache::builder().max_capacity(10_000).time_to_live(UNHELPED).build(),
@@ -83,6 +86,7 @@ pub(in crate::gateway) enum Need {
 }
 
 /// A connection with its tokens as they are stored now.
+#[derive(Clone)]
 pub(in crate::gateway) struct Held {
     pub(in crate::gateway) connection: Connection,
     pub(in crate::gateway) fields: Arc<Vec<StoredField>>,
@@ -151,7 +155,7 @@ impl Gateway {
         if now.plus(known.map_or(LONGEST_MARGIN, |(_, margin)| margin)) < expires_at {
             return Ok(None);
         }
-        let held = self.held(connection.project, connection.id).await?;
+        let held = self.look(connection.project, connection.id).await?;
         if let Some(at) = held.connection.expires_at {
             keeper.margins.insert(connection.id, (at, held.margin(at)));
         }
@@ -193,7 +197,7 @@ impl Gateway {
         connection: Uuid,
         need: Need,
     ) -> Result<Held, RefreshError> {
-        let mut held = self.held(project, connection).await?;
+        let mut held = self.look(project, connection).await?;
         let first = held.grant.generation;
         for _ in 0..MAX_ROUNDS {
             if self.is_met(&need, &held, first)? {
@@ -202,13 +206,21 @@ impl Gateway {
             let is_asked = matches!(need, Need::Asked);
             let refresh = self.clone().refresh(project, connection, held.grant.generation, is_asked);
             self.inner.tokens.flights.join(connection, refresh).await?;
-            held = self.held(project, connection).await?;
+            held = self.look(project, connection).await?;
         }
         if self.is_met(&need, &held, first)? {
             return Ok(held);
         }
         let message = "the connection's new tokens expire as soon as they are there".to_owned();
         Err(RefreshError::Unavailable { message, retry_after: None })
+    }
+
+    /// The same as [`Gateway::held`], which it shares with whoever asks at the same time; so it may be that of a moment ago.
+    /// Whoever takes a lease on it is told if it was older.
+    async fn look(&self, project: ProjectId, connection: Uuid) -> Result<Held, RefreshError> {
+        let gateway = self.clone();
+        let look = async move { gateway.held(project, connection).await };
+        self.inner.tokens.looks.join(connection, look).await
     }
 
     /// The connection, its fields and its grant as they are stored now. What isn't of one moment is noticed when the lease is
