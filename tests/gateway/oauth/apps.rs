@@ -55,10 +55,15 @@ fn a_client_proves_itself_in_the_way_that_is_set() {
         }
         server.admin().put(&format!("{APPS}/{way}"), app).is(201);
         stage.provider.behave(|behaviour| behaviour.token_auth = set);
-        let connection = stage.connect_with(&server, &ada, json!({"oauth_app": way, "scopes": ["mail.read", "mail.send"]}));
+        let connection = stage.connect_with(
+            &server,
+            &ada,
+            json!({"oauth_app": way, "scopes": ["mail.read", "mail.send"]}),
+        );
         assert_eq!(connection["status"], "ACTIVE", "{way}");
         // At a refresh and at the revocation, too.
-        let refreshed = ada.post(&format!("{}/refresh", super::stage::path(&connection)), json!({"force": true}));
+        let refreshed =
+            ada.post(&format!("{}/refresh", super::stage::path(&connection)), json!({"force": true}));
         assert_eq!(refreshed.is(200).json()["redirect_url"], Value::Null, "{way}");
         ada.delete(&super::stage::path(&connection)).is(204);
         assert!(!stage.provider.takes(&stage.provider.last_access_token()), "{way}");
@@ -86,16 +91,24 @@ fn extra_parameters_are_asked_with_and_replace_none_of_ours() {
     let stage = Stage::on(&place);
     let server = stage.start();
     let mut extended = app();
-    extended["authorize_params"] = json!({"access_type": "offline", "prompt": "consent", "audience": "https://a b/&c"});
+    extended["authorize_params"] =
+        json!({"access_type": "offline", "prompt": "consent", "audience": "https://a b/&c"});
     server.admin().put(&format!("{APPS}/default"), extended.clone()).is(200);
     let (_, redirect_url) = stage.begin(&server.user("ada"), json!({}));
     let asked = query(&redirect_url);
     for (name, value) in extended["authorize_params"].as_object().unwrap() {
         assert_eq!(asked[name], value.as_str().unwrap());
     }
-    for ours in
-        ["state", "redirect_uri", "code_challenge", "code_challenge_method", "client_id", "response_type", "scope", "nonce"]
-    {
+    for ours in [
+        "state",
+        "redirect_uri",
+        "code_challenge",
+        "code_challenge_method",
+        "client_id",
+        "response_type",
+        "scope",
+        "nonce",
+    ] {
         let mut app = app();
         app["authorize_params"] = json!({ours: "mine"});
         let error = server.admin().put(&format!("{APPS}/default"), app).refuses(422, "VALIDATION_FAILED");
@@ -121,7 +134,8 @@ fn of_several_apps_one_is_named_or_called_default() {
         ada.delete(&super::stage::path(connection));
     }
     admin.delete(&format!("{APPS}/default")).is(204);
-    let error = ada.post("/api/tools/connections", new_connection(json!({}))).refuses(422, "VALIDATION_FAILED");
+    let error =
+        ada.post("/api/tools/connections", new_connection(json!({}))).refuses(422, "VALIDATION_FAILED");
     assert!(error["message"].as_str().unwrap().contains("second, third"), "{error}");
     ada.post("/api/tools/connections", new_connection(json!({"oauth_app": "fourth"})))
         .refuses(422, "VALIDATION_FAILED");

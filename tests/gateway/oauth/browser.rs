@@ -103,7 +103,9 @@ fn a_window_that_was_opened_for_it_tells_its_opener_and_closes() {
     let drive = Drive::on(&place, 600, &[]);
     let browser = Browser::start();
     browser.open(&format!("http://{}/docs", drive.server.address));
-    browser.evaluate("window.told = []; addEventListener('message', (event) => told.push([event.origin, event.data]));");
+    browser.evaluate(
+        "window.told = []; addEventListener('message', (event) => told.push([event.origin, event.data]));",
+    );
     let (connection, redirect_url) = drive.begin(json!({}));
     browser.evaluate(&format!("window.open({})", json!(redirect_url)));
     browser.turn_to_last_of(2);
@@ -111,7 +113,8 @@ fn a_window_that_was_opened_for_it_tells_its_opener_and_closes() {
     browser.click("#allow");
     browser.turn_to_last_of(1);
     let told = browser.evaluate("return window.told");
-    let expected = json!({"type": "portcullis:connection", "connection_id": connection["id"], "status": "ACTIVE"});
+    let expected =
+        json!({"type": "portcullis:connection", "connection_id": connection["id"], "status": "ACTIVE"});
     assert_eq!(told, json!([[format!("http://{}", drive.server.address), expected]]));
     let connection = shown(&drive.ada, &connection);
     assert_eq!(connection["identity"], "ada@example.com");
@@ -193,7 +196,8 @@ fn another_account_replaces_the_first_when_a_person_says_so() {
     assert_eq!(shown(&drive.ada, &connection)["identity"], "ada@example.com");
     assert_eq!(drive.ada.result(&tool(&connection, "me"), json!({}))["sub"], "ada");
     other.click("#replace");
-    other.wait_until("it is replaced", || shown(&drive.ada, &connection)["identity"] == "mallory@example.com");
+    other
+        .wait_until("it is replaced", || shown(&drive.ada, &connection)["identity"] == "mallory@example.com");
     assert_eq!(drive.ada.result(&tool(&connection, "me"), json!({}))["sub"], "mallory");
 }
 
@@ -236,7 +240,8 @@ fn it_is_kept_for_many_lives_of_a_token_and_revoked_in_the_end() {
 fn a_code_is_entered_in_the_browser_of_another_device() {
     let place = Place::sqlite();
     let drive = Drive::on(&place, 600, &[]);
-    let config = json!({"grantType": "device_code", "deviceAuthorizationUrl": drive.oidc.url("/device/auth")});
+    let config =
+        json!({"grantType": "device_code", "deviceAuthorizationUrl": drive.oidc.url("/device/auth")});
     place.install("drive", &self::drive(&drive.oidc, config));
     crate::support::eventually("the new manifest is served", || {
         let body = new_connection(json!({"integration": "drive", "name": "Tv"}));
@@ -256,6 +261,8 @@ fn a_code_is_entered_in_the_browser_of_another_device() {
     log_in(&phone, "ada");
     phone.click("#allow");
     phone.text_of("#done");
-    phone.wait_until("the connection works", || shown(&drive.ada, &answer["connection"])["status"] == "ACTIVE");
+    phone.wait_until("the connection works", || {
+        shown(&drive.ada, &answer["connection"])["status"] == "ACTIVE"
+    });
     assert_eq!(drive.ada.result(&tool(&answer["connection"], "me"), json!({}))["sub"], "ada");
 }

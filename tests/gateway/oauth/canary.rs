@@ -92,8 +92,15 @@ fn tokens_show_up_nowhere(place: &Place) {
     stage.provider.next_revocation(Fault::Status(503));
     ears.hear("deleted", ada.delete(&path(&second))).is(202);
     for target in [
-        "/api/tools/connections", &path(&connection), APPS, "/api/executions", "/api/tools/catalog", "/metrics",
-        "/openapi.json", "/api/secrets", "/api/integrations/mail",
+        "/api/tools/connections",
+        &path(&connection),
+        APPS,
+        "/api/executions",
+        "/api/tools/catalog",
+        "/metrics",
+        "/openapi.json",
+        "/api/secrets",
+        "/api/integrations/mail",
     ] {
         ears.hear(target, admin.get(target)).is(200);
     }

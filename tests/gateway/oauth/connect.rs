@@ -173,7 +173,8 @@ fn tokens_that_the_connectors_test_refuses_are_no_connection() {
     let place = Place::sqlite();
     let stage = Stage::on(&place);
     let (manifest, code) = stage.mail(json!({}));
-    let code = code.replace("const me = ask(ctx);", "return { success: false, message: 'this mailbox is closed' };");
+    let code =
+        code.replace("const me = ask(ctx);", "return { success: false, message: 'this mailbox is closed' };");
     place.install("mail", &(manifest, code));
     let server = stage.start();
     let ada = server.user("ada");
@@ -228,7 +229,10 @@ fn a_callback_url_gets_the_person_if_the_operator_allows_its_origin() {
         let location = answer.header("location").unwrap();
         assert!(location.starts_with("https://app.example.com/done?tab=mail&"), "{location}");
         assert!(location.ends_with("#top"), "{location}");
-        assert!(location.contains(&format!("connection_id={}", pending["id"].as_str().unwrap())), "{location}");
+        assert!(
+            location.contains(&format!("connection_id={}", pending["id"].as_str().unwrap())),
+            "{location}"
+        );
         assert!(location.contains(&format!("status={status}")), "{location}");
         assert_eq!(shown(&ada, &pending)["status"], status);
     }
@@ -245,5 +249,8 @@ fn under_https_the_cookie_is_for_this_host_alone() {
     assert_eq!(query(&redirect_url)["redirect_uri"], "https://gate.example.com/oauth/callback");
     let start = Person::at(&server).opens(&redirect_url).is(302);
     let cookie = start.header("set-cookie").unwrap();
-    assert!(cookie.starts_with("__Host-") && cookie.contains("Secure") && !cookie.contains("Domain"), "{cookie}");
+    assert!(
+        cookie.starts_with("__Host-") && cookie.contains("Secure") && !cookie.contains("Domain"),
+        "{cookie}"
+    );
 }

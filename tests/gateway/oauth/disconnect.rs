@@ -30,7 +30,12 @@ fn a_connection_that_is_deleted_is_revoked_at_the_provider(place: &Place) {
     let tokens = tokens(&stage);
     ada.delete(&path(&connection)).is(204);
     assert_eq!(stage.provider.revoked(), tokens, "the refresh token first");
-    let hints: Vec<_> = stage.provider.requests_for("/revoke").iter().map(|asked| asked.param("token_type_hint").map(str::to_owned)).collect();
+    let hints: Vec<_> = stage
+        .provider
+        .requests_for("/revoke")
+        .iter()
+        .map(|asked| asked.param("token_type_hint").map(str::to_owned))
+        .collect();
     assert_eq!(hints, [Some("refresh_token".to_owned()), Some("access_token".to_owned())]);
     assert!(!stage.provider.takes(&tokens[1]));
     ada.get(&path(&connection)).is(404);
@@ -59,7 +64,7 @@ fn a_revocation_that_failed_is_tried_again_after_a_restart(place: &Place) {
     assert_eq!(answer["revocation"]["status"], "retrying", "{answer:#}");
     assert!(answer["revocation"]["message"].as_str().is_some_and(|text| text.contains("503")), "{answer:#}");
     ada.get(&path(&connection)).is(404);
-    ada.error("TOOL_NOT_FOUND", &tool(&connection, "me"), json!({}));
+    ada.error("CONNECTION_NOT_FOUND", &tool(&connection, "me"), json!({}));
     server.kill();
     store::execute(place, "UPDATE oauth_revocations SET next_at = 1");
     let server = stage.start();
@@ -115,10 +120,11 @@ fn a_connection_that_goes_while_it_is_refreshed_leaves_no_token_behind() {
     let stage = Stage::on(&place);
     let server = stage.start();
     let ada = server.user("ada");
-    let connection = stage.connect(&server, &ada);
+    let connection = stage.connect_with(&server, &ada, json!({"scopes": ["mail.read", "mail.send"]}));
     stage.provider.next(Fault::Hold);
     std::thread::scope(|scope| {
-        let refreshing = scope.spawn(|| ada.post(&format!("{}/refresh", path(&connection)), json!({"force": true})).status);
+        let refreshing = scope
+            .spawn(|| ada.post(&format!("{}/refresh", path(&connection)), json!({"force": true})).status);
         crate::support::eventually("the provider holds the answer back", || stage.provider.n_held() == 1);
         let deleted = ada.delete(&path(&connection)).status;
         assert!([202, 204].contains(&deleted), "{deleted}");

@@ -68,14 +68,21 @@ fn an_approval_says_as_whom_it_would_be_done() {
     let connection = stage.connect_with(&server, &ada, json!({"name": "Support inbox"}));
     let body = run_body(&[("c1", &tool(&connection, "careful"), "{}")]);
     let answer = ada.post("/api/tools/run", body).is(200).json();
-    let message: Value = serde_json::from_str(answer["tool_messages"][0]["content"].as_str().unwrap()).unwrap();
+    let message: Value =
+        serde_json::from_str(answer["tool_messages"][0]["content"].as_str().unwrap()).unwrap();
     assert_eq!(message["status"], "approval_required", "{answer:#}");
     assert_eq!(message["account"], "ada@example.com", "{message:#}");
     assert!(stage.provider.requests_for("/api/careful").is_empty(), "nothing was sent");
 }
 
 /// Reconnects with a consent of this account; what the gateway asks or says, to this person.
-fn reconnect(stage: &Stage<'_>, server: &Server<'_>, ada: &Client, connection: &Value, account: &str) -> (Person, Response) {
+fn reconnect(
+    stage: &Stage<'_>,
+    server: &Server<'_>,
+    ada: &Client,
+    connection: &Value,
+    account: &str,
+) -> (Person, Response) {
     stage.provider.void_everything();
     stage.provider.behave(|behaviour| behaviour.account = account.to_owned());
     let answer = ada.post(&format!("{}/refresh", path(connection)), json!({"force": true})).is(200).json();
@@ -89,7 +96,8 @@ fn reconnect(stage: &Stage<'_>, server: &Server<'_>, ada: &Client, connection: &
 #[track_caller]
 fn token_of(page: &Response) -> String {
     let text = page.text();
-    let (_, rest) = text.split_once("name=\"token\" value=\"").unwrap_or_else(|| panic!("no question: {text}"));
+    let (_, rest) =
+        text.split_once("name=\"token\" value=\"").unwrap_or_else(|| panic!("no question: {text}"));
     rest.split_once('"').unwrap().0.to_owned()
 }
 
@@ -124,7 +132,10 @@ fn another_account_replaces_none_unless_somebody_says_so(place: &Place) {
     let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
     person.sends("/oauth/confirm", &form).is(200);
     let replaced = shown(&ada, &connection);
-    assert_eq!((&replaced["identity"], &replaced["status"]), (&json!("mallory@example.com"), &json!("ACTIVE")));
+    assert_eq!(
+        (&replaced["identity"], &replaced["status"]),
+        (&json!("mallory@example.com"), &json!("ACTIVE"))
+    );
     assert_eq!(ada.result(&tool(&connection, "me"), json!({}))["account"], "mallory");
     person.sends("/oauth/confirm", &form).is(404);
 }

@@ -58,14 +58,20 @@ fn credentials_that_the_provider_refuses_make_no_connection() {
 #[test]
 fn a_connection_can_bring_credentials_of_its_own() {
     let place = Place::sqlite();
-    let stage = client_credentials(&place);
+    let stage = Stage::on(&place);
+    let (mut manifest, code) =
+        stage.mail(json!({"grantType": "client_credentials", "scopes": ["mail.read"]}));
+    manifest["secretBindings"] = json!(["client_id", "client_secret"]);
+    place.install("mail", &(manifest, code));
     let server = stage.start();
     let admin = server.admin();
     admin.delete(&format!("{APPS}/default")).is(204);
     let ada = server.user("ada");
     let credentials = json!({"client_id": Provider::CLIENT_ID, "client_secret": Provider::CLIENT_SECRET});
-    let answer =
-        ada.post("/api/tools/connections", new_connection(json!({"credentials": credentials}))).is(201).json();
+    let answer = ada
+        .post("/api/tools/connections", new_connection(json!({"credentials": credentials})))
+        .is(201)
+        .json();
     let connection = answer["connection"].clone();
     assert_eq!(connection["status"], "ACTIVE", "{answer:#}");
     stage.provider.void_access_tokens();
@@ -167,6 +173,9 @@ fn a_code_that_is_denied_or_late_fails_the_connection() {
     let (third, _) = begin(&ada);
     stage.provider.decide_devices(Some("ada"));
     becomes(&ada, &third, "ACTIVE");
-    let codes: Vec<_> = stage.provider.grants(DEVICE)[n_asked..].iter().map(|asked| asked.param("device_code").map(str::to_owned)).collect();
+    let codes: Vec<_> = stage.provider.grants(DEVICE)[n_asked..]
+        .iter()
+        .map(|asked| asked.param("device_code").map(str::to_owned))
+        .collect();
     assert!(codes.windows(2).all(|pair| pair[0] == pair[1]), "an ended code was asked for: {codes:?}");
 }

@@ -13,5 +13,5 @@ mod network;
 mod refresh;
 mod scopes;
 mod stage;
-mod storm;
 mod store;
+mod storm;

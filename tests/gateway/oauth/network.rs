@@ -58,7 +58,12 @@ fn nor_are_codes_for_devices_and_clients_own_tokens_asked_for() {
         server.admin().put(&format!("/api/integrations/{integration}/oauth-apps/default"), app()).is(201);
         let body = new_connection(json!({"integration": integration}));
         let answer = server.user(integration).post("/api/tools/connections", body);
-        assert!(answer.status >= 400 && answer.text().contains("127.0.0.1"), "{}: {}", answer.status, answer.text());
+        assert!(
+            answer.status >= 400 && answer.text().contains("127.0.0.1"),
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
     }
     assert!(stage.provider.requests().is_empty(), "something came through");
 }

@@ -82,19 +82,32 @@ fn a_refresh_on_request_replaces_tokens_only_by_better_ones(place: &Place) {
     let connection = stage.connect_with(&server, &ada, json!({"scopes": ["mail.read", "mail.send"]}));
     let works = || assert_eq!(ada.result(&tool(&connection, "me"), json!({}))["account"], "ada");
     let answer = refresh(&ada, &connection, false);
-    assert_eq!((&answer["redirect_url"], stage.provider.n_refreshes()), (&Value::Null, 0), "what is good is left alone");
+    assert_eq!(
+        (&answer["redirect_url"], stage.provider.n_refreshes()),
+        (&Value::Null, 0),
+        "what is good is left alone"
+    );
     let answer = refresh(&ada, &connection, true);
     assert_eq!((&answer["redirect_url"], stage.provider.n_refreshes()), (&Value::Null, 1));
     works();
     let good = stage.provider.last_access_token();
-    for fault in [Fault::Status(503), Fault::Garbage, Fault::CloseBefore, Fault::Refusal(400, "invalid_grant".to_owned())] {
+    for fault in [
+        Fault::Status(503),
+        Fault::Garbage,
+        Fault::CloseBefore,
+        Fault::Refusal(400, "invalid_grant".to_owned()),
+    ] {
         stage.provider.next(fault.clone());
         let answer = ada.post(&format!("{}/refresh", path(&connection)), json!({"force": true}));
         let is_told = answer.status >= 400 || answer.json()["redirect_url"].is_string();
         assert!(is_told, "{fault:?}: {} {}", answer.status, answer.text());
         assert_eq!(shown(&ada, &connection)["status"], "ACTIVE", "{fault:?}");
         works();
-        assert_eq!(stage.provider.requests_for("/api/me").last().unwrap().bearer(), Some(good.as_str()), "{fault:?}");
+        assert_eq!(
+            stage.provider.requests_for("/api/me").last().unwrap().bearer(),
+            Some(good.as_str()),
+            "{fault:?}"
+        );
     }
     assert_eq!(stage.provider.n_reuses(), 0);
 }
@@ -168,7 +181,9 @@ fn odd_answers_are_understood() {
 fn without_a_refresh_token_the_end_is_the_connections_end() {
     let place = Place::sqlite();
     let stage = Stage::on(&place);
-    stage.provider.behave(|behaviour| (behaviour.refresh, behaviour.life) = (Refresh::Never, Life::Seconds(3)));
+    stage
+        .provider
+        .behave(|behaviour| (behaviour.refresh, behaviour.life) = (Refresh::Never, Life::Seconds(3)));
     let server = stage.start();
     let ada = server.user("ada");
     let connection = stage.connect(&server, &ada);

@@ -45,7 +45,8 @@ fn fifty_calls_in_each_of_three_gateways_make_one_refresh() {
             crate::support::eventually("all have the same token", || {
                 client.result(&tool, serde_json::json!({}));
                 let asked = stage.provider.requests_for("/api/me");
-                asked.last().and_then(portcullis_test_servers::oauth::Asked::bearer) == Some(&stage.provider.last_access_token())
+                asked.last().and_then(portcullis_test_servers::oauth::Asked::bearer)
+                    == Some(&stage.provider.last_access_token())
             });
         }
         stage.provider.void_access_tokens();

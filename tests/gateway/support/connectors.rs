@@ -66,7 +66,10 @@ pub(crate) fn desk() -> (Value, String) {
 pub(crate) fn mailbox() -> (Value, String) {
     let url = |path: &str| format!("https://id.example.com/{path}");
     let config = json!({"authorizationUrl": url("authorize"), "tokenUrl": url("token"), "scopes": ["mail"]});
-    connector(json!({"authMethod": "oauth2", "oauth2Config": config}), "return ctx.secrets.get('accessToken').length;")
+    connector(
+        json!({"authMethod": "oauth2", "oauth2Config": config}),
+        "return ctx.secrets.get('accessToken').length;",
+    )
 }
 
 /// The body of a new connection to [`desk`].
