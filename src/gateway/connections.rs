@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub(crate) use self::given::GivenCredential;
 use self::validate::Problems;
+use super::oauth::device::DevicePrompt;
 use super::oauth::revoke::Revoked;
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
@@ -48,6 +49,8 @@ pub(crate) struct NewConnection {
 pub(crate) struct Connected {
     pub(crate) connection: Connection,
     pub(crate) redirect_url: Option<String>,
+    /// What the user enters there, where that is on another device.
+    pub(crate) device: Option<DevicePrompt>,
 }
 
 /// How a connection gets new tokens.

@@ -53,6 +53,21 @@ impl Store {
         change.commit().await
     }
 
+    /// Replaces a connection's tokens and what they came of; the connection as it is then, none if there is none. Errors as
+    /// [`Store::change_connection`].
+    pub(crate) async fn replace_grant(
+        &self,
+        grant: &Grant,
+        change: &ConnectionChange,
+    ) -> Result<Option<Connection>, StoreError> {
+        let mut transaction = self.begin_change("replace the connection's tokens").await?;
+        let changed = apply(&mut transaction, grant.project, grant.connection, change).await?;
+        let Some(connection) = changed else { return Ok(None) };
+        replace(&mut transaction, grant).await?;
+        transaction.commit().await?;
+        Ok(Some(connection))
+    }
+
     /// Takes the lease until then, unless another holds it or the tokens are of another generation by now.
     pub(crate) async fn take_refresh(
         &self,

@@ -21,8 +21,8 @@ use crate::time::Timestamp;
 const SLUG_ATTEMPTS: usize = 100;
 
 impl Gateway {
-    /// Tests and stores a connection; where the test fails nothing is stored. One of mode oauth is stored as PENDING, with the
-    /// consent that it waits for.
+    /// Tests and stores a connection; where the test fails nothing is stored. One of mode oauth that somebody must consent to is
+    /// stored as PENDING, with the consent that it waits for.
     pub(crate) async fn create_connection(
         &self,
         identity: &Identity,
@@ -76,7 +76,7 @@ impl Gateway {
             updated_at: now,
         };
         let oauth = if new.mode == AuthMethod::OAuth2 {
-            Some(self.oauth_start(identity, &connection, &served, &opened, &new).await?)
+            Some(self.oauth_start(identity, &mut connection, served, opened, &new).await?)
         } else {
             let passed = self.try_out(identity.project, served, opened).await?.into_passed()?;
             connection.status = ConnectionStatus::Active;
@@ -88,7 +88,11 @@ impl Gateway {
             Some(slug) => return Err(slug_taken(&slug)),
             None => self.insert_with_derived_slug(connection, &new, oauth.as_ref()).await?,
         };
-        Ok(Connected { connection, redirect_url: oauth.map(|oauth| oauth.consent.redirect_url) })
+        Ok(Connected {
+            connection,
+            redirect_url: oauth.as_ref().and_then(OAuthStart::redirect_url).map(str::to_owned),
+            device: oauth.as_ref().and_then(OAuthStart::device).cloned(),
+        })
     }
 
     /// The values of given credentials; references to secrets that there aren't become problems.
@@ -168,13 +172,16 @@ impl Gateway {
         let seal = || {
             let mut fields = self.seal_credentials(project, id, &new.credentials)?;
             fields.extend(self.seal_config(project, id, &new.config)?);
-            let oauth = oauth.map(|oauth| Ok((&oauth.grant, oauth.consent.sealed(self)?))).transpose()?;
-            Ok((fields, oauth))
+            let Some(oauth) = oauth else { return Ok((fields, None)) };
+            let (tokens, flow) = oauth.sealed(self)?;
+            fields.extend(tokens);
+            Ok((fields, Some((&oauth.grant, flow))))
         };
-        let write = async |(fields, oauth): (Vec<_>, Option<(&Grant, Flow)>)| {
+        let write = async |(fields, oauth): (Vec<_>, Option<(&Grant, Option<Flow>)>)| {
             let inserted = match oauth {
                 None => store.insert_connection(connection, &fields).await,
-                Some((grant, flow)) => {
+                Some((grant, None)) => store.insert_granted_connection(connection, &fields, grant).await,
+                Some((grant, Some(flow))) => {
                     store.insert_pending_connection(connection, &fields, grant, &flow).await
                 }
             };

@@ -1,14 +1,17 @@
 //! A consent's answer: taken once, from the browser that it began in, exchanged for tokens, and tried out before it counts.
 
+use std::sync::Arc;
+
 use portcullis_runtime::manifest::AuthMethod;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::super::connections::test::clean;
-use super::super::credentials::ACCESS_TOKEN;
+use super::super::credentials::{ACCESS_TOKEN, Opened};
 use super::super::{Gateway, GatewayError};
 use super::confirm::Question;
 use super::consent::{FlowSecrets, Pending, asks_for_identity};
+use crate::integrations::Served;
 use crate::oauth::endpoint::{Grant as TokenGrant, OAuthClient, TokenError, Tokens, request_tokens};
 use crate::oauth::identity::{Account, Expected, account};
 use crate::oauth::state;
@@ -74,18 +77,18 @@ pub(crate) struct Refusal {
     pub(crate) advice: &'static str,
 }
 
-const TRY_AGAIN: &str = "Start again from where you came, and give your consent.";
-const ASK_ADMIN: &str =
+pub(super) const TRY_AGAIN: &str = "Start again from where you came, and give your consent.";
+pub(super) const ASK_ADMIN: &str =
     "Ask whoever runs this server to look at the integration's OAuth2 app, then start again.";
 
 impl Refusal {
-    fn new(reason: impl AsRef<str>, advice: &'static str) -> Self {
+    pub(super) fn new(reason: impl AsRef<str>, advice: &'static str) -> Self {
         Self { reason: clean(reason.as_ref(), 2 * MAX_WORDS), advice }
     }
 }
 
 /// Why an exchange brought nothing: the consent's own fault, or this server's.
-enum Failure {
+pub(super) enum Failure {
     Refused(Refusal),
     Gateway(GatewayError),
 }
@@ -183,7 +186,7 @@ impl Gateway {
         let no_code = || refused("the service sent neither a code nor an error", TRY_AGAIN);
         let code = answer.code.filter(|code| !code.is_empty()).ok_or_else(no_code)?;
         let served = self.served(flow.project, connection.integration.as_str()).await?;
-        let mut opened = self.open_credentials(connection).await?;
+        let opened = self.open_credentials(connection).await?;
         let integration = connection.integration.as_str();
         let client = self.oauth_client(flow.project, integration, flow.app.as_deref(), &opened).await?;
         if client.client_id != secrets.client_id {
@@ -192,6 +195,19 @@ impl Gateway {
         let tokens = self.tokens_for(flow, secrets, &client, code).await.map_err(Failure::Refused)?;
         let obtained_at = Timestamp::now();
         let account = identified(flow, secrets, &client, &tokens, obtained_at).map_err(Failure::Refused)?;
+        self.try_tokens(flow, served, opened, tokens, account, obtained_at).await
+    }
+
+    /// Tokens that the connector's own test has passed with, and whose they are: the id token's word comes first.
+    pub(super) async fn try_tokens(
+        &self,
+        flow: &Flow,
+        served: Arc<Served>,
+        mut opened: Opened,
+        tokens: Tokens,
+        account: Option<Account>,
+        obtained_at: Timestamp,
+    ) -> Result<Pending, Failure> {
         opened.secrets.insert(ACCESS_TOKEN.to_owned(), tokens.access_token.to_string());
         let passed = self.try_out(flow.project, served, opened).await?.into_passed()?;
         let (name, subject) = match account {
@@ -247,7 +263,7 @@ impl Gateway {
         let is_same_client = old.as_ref().is_some_and(|old| old.app == flow.app);
         let old_token = match (&brought.refresh_token, is_same_account && is_same_client) {
             (None, true) => {
-                let fields = store.connection_fields(flow.project, flow.connection).await?;
+                let fields = store.connection_fields_now(flow.project, flow.connection).await?;
                 self.open_token(connection, &fields, REFRESH_TOKEN_FIELD)?
             }
             _ => None,
@@ -368,7 +384,7 @@ fn identified(
 }
 
 /// Whether the tokens are the same account's as those that the connection had. Where nothing was known of that one, any is.
-fn is_same_account(connection: &Connection, grant: Option<&Grant>, brought: &Pending) -> bool {
+pub(super) fn is_same_account(connection: &Connection, grant: Option<&Grant>, brought: &Pending) -> bool {
     let Some(grant) = grant.filter(|grant| grant.obtained_at.is_some()) else { return true };
     match (&grant.subject, &brought.subject) {
         (Some(old), Some(new)) => old == new,

@@ -12,10 +12,11 @@ use super::super::credentials::Opened;
 use super::super::{Gateway, GatewayError};
 use super::apps::OWN_PARAMS;
 use super::client::{endpoint, oauth2_config, unconfigured};
+use super::reconnect::while_waiting;
 use crate::identity::{Identity, UserName};
 use crate::integrations::Served;
 use crate::oauth::{pkce, state};
-use crate::store::connections::{Connection, ConnectionChange, ConnectionStatus};
+use crate::store::connections::Connection;
 use crate::store::oauth_apps::OAuthApp;
 use crate::store::oauth_flows::{Flow, FlowKind};
 use crate::time::Timestamp;
@@ -187,19 +188,11 @@ impl Gateway {
         let app = self.chosen_app(connection.project, connection.integration.as_str(), app).await?;
         let opened = self.open_credentials(connection).await?;
         refuse_foreign_endpoint(identity, served.connector.manifest(), &app, &opened)?;
-        let asked_before = grant.iter().flat_map(|grant| &grant.requested_scopes);
-        let granted = connection.scopes.iter().flatten();
-        let scopes = union(granted.chain(asked_before).chain(required_scopes(served.connector.manifest())));
+        let scopes = self.scopes_to_ask(connection, served.connector.manifest()).await?;
         let user = identity.user.clone().unwrap_or_else(|| connection.owner.clone());
         let asked = Asked { user, kind: FlowKind::Reconnect, scopes, callback_url };
         let beginning = self.beginning(connection, &served, &app, &opened, asked).await?;
-        // What doesn't work yet is waited for; what works, or is known to have expired, is shown as that.
-        let is_idle = connection.status == ConnectionStatus::Failed;
-        let change = ConnectionChange {
-            status: is_idle.then_some(ConnectionStatus::Pending),
-            last_error: is_idle.then_some(None),
-            ..ConnectionChange::default()
-        };
+        let change = while_waiting(connection);
         let store = &self.inner.store;
         let seal = || beginning.sealed(self);
         let changed: Option<Connection> = self
@@ -285,7 +278,7 @@ pub(in crate::gateway) fn required_scopes(manifest: &Manifest) -> impl Iterator<
 }
 
 /// Each scope once, in the order in which they come first.
-fn union<'a>(scopes: impl Iterator<Item = &'a String>) -> Vec<String> {
+pub(super) fn union<'a>(scopes: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut union: Vec<String> = Vec::new();
     for scope in scopes {
         if !union.contains(scope) {
@@ -301,7 +294,11 @@ fn own_query(page: &Url) -> Vec<(String, String)> {
 }
 
 /// The issuer's name as its answers bear it: it is compared letter by letter, so that no slash may be added to it.
-fn issuer_name(pattern: &str, manifest: &Manifest, opened: &Opened) -> Result<String, GatewayError> {
+pub(super) fn issuer_name(
+    pattern: &str,
+    manifest: &Manifest,
+    opened: &Opened,
+) -> Result<String, GatewayError> {
     let url = endpoint(pattern, manifest, &opened.config)?;
     let text = String::from(url);
     Ok(if pattern.ends_with('/') { text } else { text.trim_end_matches('/').to_owned() })

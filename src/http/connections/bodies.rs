@@ -365,11 +365,30 @@ pub(super) struct Connected {
     connection: ConnectionBody,
     /// The page to send the user to; none where no consent is needed.
     redirect_url: Option<String>,
+    /// What the user enters at that page, where the integration's consent is given on another device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_code: Option<String>,
+    /// The page itself, without the code, for somebody to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    verification_uri: Option<String>,
+    /// When the code expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    expires_at: Option<String>,
 }
 
 impl From<gateway::Connected> for Connected {
     fn from(connected: gateway::Connected) -> Self {
-        Self { connection: connected.connection.into(), redirect_url: connected.redirect_url }
+        let device = connected.device;
+        Self {
+            connection: connected.connection.into(),
+            redirect_url: connected.redirect_url,
+            user_code: device.as_ref().map(|device| device.user_code.clone()),
+            verification_uri: device.as_ref().map(|device| device.verification_uri.clone()),
+            expires_at: device.map(|device| device.expires_at.to_string()),
+        }
     }
 }
 
