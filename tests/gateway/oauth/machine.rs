@@ -107,11 +107,10 @@ fn a_code_is_entered_on_another_device(place: &Place) {
     let server = stage.start();
     let ada = server.admin().acting_for("ada");
     let (connection, answer) = begin(&ada);
-    let device = &answer["device"];
-    assert_eq!(device["user_code"], "WDJB-0001", "{answer:#}");
-    assert_eq!(device["verification_uri"], stage.provider.url("/device").as_str(), "{answer:#}");
+    assert_eq!(answer["user_code"], "WDJB-0001", "{answer:#}");
+    assert_eq!(answer["verification_uri"], stage.provider.url("/device").as_str(), "{answer:#}");
     assert_eq!(answer["redirect_url"], stage.provider.url("/device?user_code=WDJB-0001").as_str());
-    let left = timestamp(&device["expires_at"]) - jiff::Timestamp::now().as_second();
+    let left = timestamp(&answer["expires_at"]) - jiff::Timestamp::now().as_second();
     assert!((500..=600).contains(&left), "{answer:#}");
     eventually("the gateway asks", || !stage.provider.grants(DEVICE).is_empty());
     assert_eq!(shown(&ada, &connection)["status"], "PENDING");
