@@ -1,4 +1,4 @@
-//! Work under way in this process: one refresh, or one look at what is stored, for each connection, however many wait for it.
+//! Refreshes under way in this process: one for each connection, however many wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,51 +7,39 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::refresh::RefreshError;
+use super::refresh::{Held, RefreshError};
 
-/// What came of it.
-type Landed<T> = Result<T, RefreshError>;
-/// By connection.
-type Running<T> = HashMap<Uuid, watch::Receiver<Option<Landed<T>>>>;
+/// What came of a refresh: the connection as it is stored then.
+type Landed = Result<Arc<Held>, RefreshError>;
+/// Refreshes by connection.
+type Running = HashMap<Uuid, watch::Receiver<Option<Landed>>>;
 
-/// What is under way; clones share it.
-pub(in crate::gateway) struct Flights<T> {
-    running: Arc<Mutex<Running<T>>>,
+/// The refreshes under way; clones share them.
+#[derive(Clone, Default)]
+pub(in crate::gateway) struct Flights {
+    running: Arc<Mutex<Running>>,
 }
 
-impl<T> Clone for Flights<T> {
-    fn clone(&self) -> Self {
-        Self { running: Arc::clone(&self.running) }
-    }
-}
-
-impl<T> Default for Flights<T> {
-    fn default() -> Self {
-        Self { running: Arc::default() }
-    }
-}
-
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// Waits for what is under way for this connection, or begins it; it goes on to its end even if nobody waits for it any
-    /// more: a refresh's answer must be saved.
+impl Flights {
+    /// Waits for the refresh of this connection that is under way, or begins `refresh`, which goes on to its end even if nobody
+    /// waits for it any more: its answer must be saved.
     pub(super) async fn join(
         &self,
         connection: Uuid,
-        flight: impl Future<Output = Landed<T>> + Send + 'static,
-    ) -> Landed<T> {
-        let mut landed = self.begin(connection, flight);
+        refresh: impl Future<Output = Landed> + Send + 'static,
+    ) -> Landed {
+        let mut landed = self.begin(connection, refresh);
         match landed.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(landed)) => landed.clone(),
             Ok(None) | Err(_) => Err(RefreshError::Broken(
-                "the work for the connection's tokens broke off inside this server; its log says why"
-                    .to_owned(),
+                "the refresh broke off inside this server; its log says why".to_owned(),
             )),
         }
     }
 
     /// Waits until none is under way, for so long at most.
     pub(super) async fn settle(&self, patience: Duration) {
-        let all: Vec<watch::Receiver<Option<Landed<T>>>> = self.running().values().cloned().collect();
+        let all: Vec<watch::Receiver<Option<Landed>>> = self.running().values().cloned().collect();
         let until_landed = async {
             for mut landed in all {
                 // One that broke off has ended too.
@@ -66,8 +54,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     fn begin(
         &self,
         connection: Uuid,
-        flight: impl Future<Output = Landed<T>> + Send + 'static,
-    ) -> watch::Receiver<Option<Landed<T>>> {
+        refresh: impl Future<Output = Landed> + Send + 'static,
+    ) -> watch::Receiver<Option<Landed>> {
         let mut running = self.running();
         if let Some(landed) = running.get(&connection) {
             return landed.clone();
@@ -76,7 +64,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         running.insert(connection, landed.clone());
         let entry = Entry { flights: self.clone(), connection };
         tokio::spawn(async move {
-            let result = flight.await;
+            let result = refresh.await;
             // First, so that who comes now looks at what is stored.
             drop(entry);
             sender.send_replace(Some(result));
@@ -84,18 +72,18 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         landed
     }
 
-    fn running(&self) -> MutexGuard<'_, Running<T>> {
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends with the flight, also where that panics.
-struct Entry<T: Clone + Send + Sync + 'static> {
-    flights: Flights<T>,
+/// Ends with the refresh, also where that panics.
+struct Entry {
+    flights: Flights,
     connection: Uuid,
 }
 
-impl<T: Clone + Send + Sync + 'static> Drop for Entry<T> {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.flights.running().remove(&self.connection);
     }
@@ -119,14 +107,14 @@ mod tests {
                         let refresh = async move {
                             n_begun.fetch_add(1, Ordering::SeqCst);
                             tokio::time::sleep(Duration::from_millis(20)).await;
-                            Ok(())
+                            Err(RefreshError::Gone("the test's own".to_owned()))
                         };
                         flights.join(connection, refresh).await
                     })
                 })
                 .collect();
             for one in joined {
-                assert!(one.await.expect("joined").is_ok());
+                assert!(matches!(one.await.expect("joined"), Err(RefreshError::Gone(_))));
             }
             assert_eq!(n_begun.load(Ordering::SeqCst), round);
         }
@@ -135,10 +123,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_panics_leaves_nothing_behind() {
-        let flights = Flights::<()>::default();
+        let flights = Flights::default();
         let landed = flights.join(Uuid::nil(), async { panic!("a fault of the test's own") }).await;
         assert!(matches!(landed, Err(RefreshError::Broken(_))));
         assert!(flights.running().is_empty());
-        assert!(flights.join(Uuid::nil(), async { Ok(()) }).await.is_ok());
+        let gone = async { Err(RefreshError::Gone(String::new())) };
+        assert!(matches!(flights.join(Uuid::nil(), gone).await, Err(RefreshError::Gone(_))));
     }
 }
