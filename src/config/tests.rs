@@ -47,6 +47,7 @@ fn example(arg: &Arg) -> (String, String) {
     let text = match arg.get_long().unwrap() {
         "listen" => "127.0.0.1:9",
         "public-url" | "otlp-endpoint" => "https://example.com/a",
+        "callback-origin" => "https://example.com",
         "log" => "debug",
         "log-format" => "json",
         name if arg.get_value_parser().type_id() != std::any::TypeId::of::<String>()

@@ -113,7 +113,7 @@ impl Members {
             let message = "the authorization server's answer holds no access_token".to_owned();
             return Err(TokenError::Malformed { message });
         };
-        if access_token.chars().any(|c| c.is_control()) {
+        if access_token.chars().any(char::is_control) {
             let message = "the access_token in the authorization server's answer can't be sent".to_owned();
             return Err(TokenError::Malformed { message });
         }

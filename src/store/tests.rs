@@ -39,6 +39,7 @@ mod epochs;
 mod executions;
 mod keys;
 mod migrations;
+mod oauth;
 mod postgres;
 mod projects;
 mod sealed;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_runtime::manifest::AuthMethod;
 
-use super::super::credentials::{Opened, missing};
+use super::super::credentials::{ACCESS_TOKEN, Opened, missing};
 use super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
 use crate::integrations::Served;
@@ -65,6 +65,9 @@ impl Gateway {
         let missing = missing(&served.connector, connection.mode, &opened);
         if missing.is_empty() {
             return Ok(Readiness::Ready(served, opened));
+        }
+        if connection.mode == AuthMethod::OAuth2 && !opened.secrets.contains_key(ACCESS_TOKEN) {
+            return Ok(Readiness::Unusable("it has no token: reconnect it to give consent".to_owned()));
         }
         Ok(Readiness::Unusable(format!(
             "the connector now also needs: {}; update the connection's credentials",

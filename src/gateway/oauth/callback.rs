@@ -373,7 +373,7 @@ fn identified(
         return Ok(None);
     };
     let expected = Expected {
-        issuer: secrets.issuer.as_deref(),
+        issuer: secrets.id_token_issuer(),
         client_id: &client.client_id,
         nonce: secrets.nonce.as_deref(),
         now,

@@ -15,6 +15,7 @@ use super::client::{endpoint, oauth2_config, unconfigured};
 use super::reconnect::while_waiting;
 use crate::identity::{Identity, UserName};
 use crate::integrations::Served;
+use crate::oauth::identity::Issuer;
 use crate::oauth::{pkce, state};
 use crate::store::connections::Connection;
 use crate::store::oauth_apps::OAuthApp;
@@ -65,6 +66,14 @@ impl FlowSecrets {
         let mut url = Url::parse(&self.authorization_url).map_err(|error| unconfigured(error.to_string()))?;
         url.query_pairs_mut().extend_pairs(&self.parameters).append_pair("state", state);
         Ok(url)
+    }
+
+    /// Who issues the id token.
+    pub(super) fn id_token_issuer(&self) -> Issuer<'_> {
+        match &self.issuer {
+            Some(issuer) => Issuer::Named(issuer),
+            None => Issuer::At([&self.authorization_url, &self.token_url]),
+        }
     }
 
     /// Whether an issuer's name is at the host where access is granted.

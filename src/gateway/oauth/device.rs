@@ -18,7 +18,7 @@ use crate::error::chain;
 use crate::identity::UserName;
 use crate::integrations::Served;
 use crate::oauth::endpoint::{Grant as TokenGrant, TokenError, Tokens, request_device_code, request_tokens};
-use crate::oauth::identity::{Expected, account};
+use crate::oauth::identity::{Expected, Issuer, account};
 use crate::oauth::state;
 use crate::store::connections::Connection;
 use crate::store::oauth_apps::OAuthApp;
@@ -232,8 +232,9 @@ impl Gateway {
     ) -> Result<Pending, Failure> {
         let served = self.served(flow.project, connection.integration.as_str()).await?;
         let id_token = tokens.id_token.as_ref().filter(|_| asks_for_identity(&flow.scopes));
-        let (issuer, client_id) = (secrets.issuer.as_deref(), secrets.client_id.as_str());
-        let expected = Expected { issuer, client_id, nonce: None, now };
+        let here = secrets.token_url.as_str();
+        let issuer = secrets.issuer.as_deref().map_or(Issuer::At([here; 2]), Issuer::Named);
+        let expected = Expected { issuer, client_id: &secrets.client_id, nonce: None, now };
         let account = id_token.map(|token| account(token, &expected)).transpose().map_err(|problem| {
             let reason = format!("the service's id token can't be trusted: {problem}");
             Failure::Refused(Refusal::new(reason, ASK_ADMIN))

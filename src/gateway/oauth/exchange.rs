@@ -70,7 +70,7 @@ impl Gateway {
         match &result {
             Ok(()) => tracing::debug!(%connection, "the connection's tokens were refreshed"),
             Err(error) => {
-                tracing::warn!(%connection, outcome, %error, "the connection's tokens weren't refreshed")
+                tracing::warn!(%connection, outcome, %error, "the connection's tokens weren't refreshed");
             }
         }
         result
