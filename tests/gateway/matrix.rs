@@ -88,7 +88,7 @@ const ROUTES: &[Row] = &[
     ("POST",   "/api/tools/connections",                          CONNECTION,     [401, 401, 201, 201, 201, 400, 201, 201]),
     ("POST",   "/api/tools/connections",                          CONSENT,        [401, 401, 201, 201, 201, 400, 201, 201]),
     ("POST",   "/api/tools/connections/{consent}/refresh",        Json("{}"),     adas(200)),
-    ("POST",   "/api/tools/connections/{consent}/test",           Nothing,        adas(409)),
+    ("POST",   "/api/tools/connections/{consent}/test",           Nothing,        adas(200)),
     ("DELETE", "/api/tools/connections/{consent}",                Nothing,        adas(204)),
     ("POST",   "/api/tools/connections/{other_consent}/refresh",  Json("{}"),     NOWHERE),
     ("GET",    "/api/tools/connections/{private}",                Nothing,        adas(200)),

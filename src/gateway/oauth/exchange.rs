@@ -49,7 +49,7 @@ struct Exchange {
 impl Gateway {
     /// Replaces the tokens of this generation, or waits until another process has.
     pub(super) async fn refresh(
-        self,
+        &self,
         project: ProjectId,
         connection: Uuid,
         generation: u64,

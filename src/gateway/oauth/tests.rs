@@ -32,6 +32,7 @@ use crate::time::Timestamp;
 use crate::vault::rotate::settle_active_key;
 use crate::vault::{Binding, Vault};
 
+mod connecting;
 mod refreshing;
 mod revoking;
 mod storms;
@@ -58,15 +59,25 @@ impl Bench {
             Some(database) => DatabaseUrl::Postgres(postgres_url(database)),
             None => DatabaseUrl::Sqlite(at("portcullis.db")),
         };
-        fs::create_dir_all(at("integrations/shop")).expect("a folder");
-        fs::write(at("integrations/shop/config.json"), manifest(&provider).to_string()).expect("a manifest");
+        for (slug, grant_type) in
+            [("shop", "authorization_code"), ("tv", "device_code"), ("robot", "client_credentials")]
+        {
+            let at = at("integrations").join(slug);
+            fs::create_dir_all(&at).expect("a folder");
+            let manifest = manifest(&provider, grant_type).to_string();
+            fs::write(at.join("config.json"), manifest).expect("a manifest");
+        }
+        fs::create_dir(at("databases")).expect("a folder");
+        let hotel = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotel/hotel.db");
+        fs::copy(hotel, at("databases/hotel.db")).expect("a database");
         let mut gateways = Vec::new();
         let mut project = None;
         for _ in 0..n_gateways {
             let store = Store::open(&url).await.expect("a store");
             let vault = Vault::open_or_create(&at("master.key")).expect("a vault");
             settle_active_key(&vault, &store).await.expect("a key");
-            let engine = Engine::new(EngineConfig::new(egress(&provider)));
+            let engine = EngineConfig::new(egress(&provider));
+            let engine = Engine::new(EngineConfig { sqlite_folder: Some(at("databases")), ..engine });
             if project.is_none() {
                 project = Some(store.create_project("tests").await.expect("a project").id);
             }
@@ -82,7 +93,9 @@ impl Bench {
         }
         let project = project.expect("a project");
         let bench = Self { provider, gateways, project, _folder: folder, _postgres: postgres };
-        bench.put_app().await;
+        for integration in ["shop", "tv", "robot"] {
+            bench.put_app(integration).await;
+        }
         bench
     }
 
@@ -99,13 +112,13 @@ impl Bench {
         Identity { project: self.project, key: Uuid::now_v7(), role: Role::Admin, user }
     }
 
-    async fn put_app(&self) {
-        let binding = Binding::oauth_app(self.project, "shop", "default");
+    async fn put_app(&self, integration: &str) {
+        let binding = Binding::oauth_app(self.project, integration, "default");
         let vault = &self.gateway().inner.vault;
         let sealed = vault.seal(&binding, Provider::CLIENT_SECRET.as_bytes()).expect("sealed");
         let app = OAuthApp {
             project: self.project,
-            integration: "shop".parse().expect("a slug"),
+            integration: integration.parse().expect("a slug"),
             name: "default".to_owned(),
             client_id: AppText::Plain(Provider::CLIENT_ID.to_owned()),
             client_secret: Some(FieldContent::Sealed(sealed)),
@@ -165,7 +178,7 @@ impl Bench {
         request_tokens(&egress, &token_url, &client, grant).await.expect("tokens")
     }
 
-    async fn renew(&self, connection: &Connection, need: Need) -> Result<Held, RefreshError> {
+    async fn renew(&self, connection: &Connection, need: Need) -> Result<Arc<Held>, RefreshError> {
         self.gateway().renew(self.project, connection.id, need).await
     }
 
@@ -209,13 +222,14 @@ fn egress(provider: &Provider) -> Client {
         .expect("a client")
 }
 
-fn manifest(provider: &Provider) -> Value {
+fn manifest(provider: &Provider, grant_type: &str) -> Value {
     json!({
         "title": "T", "type": "sql", "authMethod": "oauth2", "sqlConnectionConfig": {"engine": "sqlite"},
         "connectionConfig": {"database": "hotel.db"},
         "oauth2Config": {
             "authorizationUrl": provider.url("/authorize"), "tokenUrl": provider.url("/token"),
-            "revocationUrl": provider.url("/revoke"), "scopes": ["a"],
+            "revocationUrl": provider.url("/revoke"), "scopes": ["a"], "grantType": grant_type,
+            "deviceAuthorizationUrl": provider.url("/device_authorization"),
         },
         "sqlOperations": [{"name": "one", "query": "SELECT 1 AS one"}],
     })

@@ -245,11 +245,11 @@ fn a_code_is_entered_in_the_browser_of_another_device() {
     place.install("drive", &self::drive(&drive.oidc, config));
     crate::support::eventually("the new manifest is served", || {
         let body = new_connection(json!({"integration": "drive", "name": "Tv"}));
-        drive.ada.post("/api/tools/connections", body).json()["device"].is_object()
+        drive.ada.post("/api/tools/connections", body).json()["user_code"].is_string()
     });
     let body = new_connection(json!({"integration": "drive", "name": "Phone"}));
     let answer = drive.ada.post("/api/tools/connections", body).is(201).json();
-    let left = timestamp(&answer["device"]["expires_at"]) - jiff::Timestamp::now().as_second();
+    let left = timestamp(&answer["expires_at"]) - jiff::Timestamp::now().as_second();
     assert!((500..=600).contains(&left), "{answer:#}");
     let phone = Browser::start();
     phone.open(answer["redirect_url"].as_str().unwrap());

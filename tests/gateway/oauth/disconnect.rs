@@ -64,7 +64,7 @@ fn a_revocation_that_failed_is_tried_again_after_a_restart(place: &Place) {
     assert_eq!(answer["revocation"]["status"], "retrying", "{answer:#}");
     assert!(answer["revocation"]["message"].as_str().is_some_and(|text| text.contains("503")), "{answer:#}");
     ada.get(&path(&connection)).is(404);
-    ada.error("TOOL_NOT_FOUND", &tool(&connection, "me"), json!({}));
+    ada.error("CONNECTION_NOT_FOUND", &tool(&connection, "me"), json!({}));
     server.kill();
     store::execute(place, "UPDATE oauth_revocations SET next_at = 1");
     let server = stage.start();
@@ -120,7 +120,7 @@ fn a_connection_that_goes_while_it_is_refreshed_leaves_no_token_behind() {
     let stage = Stage::on(&place);
     let server = stage.start();
     let ada = server.user("ada");
-    let connection = stage.connect(&server, &ada);
+    let connection = stage.connect_with(&server, &ada, json!({"scopes": ["mail.read", "mail.send"]}));
     stage.provider.next(Fault::Hold);
     std::thread::scope(|scope| {
         let refreshing = scope

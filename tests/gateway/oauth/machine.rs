@@ -58,7 +58,11 @@ fn credentials_that_the_provider_refuses_make_no_connection() {
 #[test]
 fn a_connection_can_bring_credentials_of_its_own() {
     let place = Place::sqlite();
-    let stage = client_credentials(&place);
+    let stage = Stage::on(&place);
+    let (mut manifest, code) =
+        stage.mail(json!({"grantType": "client_credentials", "scopes": ["mail.read"]}));
+    manifest["secretBindings"] = json!(["client_id", "client_secret"]);
+    place.install("mail", &(manifest, code));
     let server = stage.start();
     let admin = server.admin();
     admin.delete(&format!("{APPS}/default")).is(204);
@@ -103,11 +107,10 @@ fn a_code_is_entered_on_another_device(place: &Place) {
     let server = stage.start();
     let ada = server.admin().acting_for("ada");
     let (connection, answer) = begin(&ada);
-    let device = &answer["device"];
-    assert_eq!(device["user_code"], "WDJB-0001", "{answer:#}");
-    assert_eq!(device["verification_uri"], stage.provider.url("/device").as_str(), "{answer:#}");
+    assert_eq!(answer["user_code"], "WDJB-0001", "{answer:#}");
+    assert_eq!(answer["verification_uri"], stage.provider.url("/device").as_str(), "{answer:#}");
     assert_eq!(answer["redirect_url"], stage.provider.url("/device?user_code=WDJB-0001").as_str());
-    let left = timestamp(&device["expires_at"]) - jiff::Timestamp::now().as_second();
+    let left = timestamp(&answer["expires_at"]) - jiff::Timestamp::now().as_second();
     assert!((500..=600).contains(&left), "{answer:#}");
     eventually("the gateway asks", || !stage.provider.grants(DEVICE).is_empty());
     assert_eq!(shown(&ada, &connection)["status"], "PENDING");

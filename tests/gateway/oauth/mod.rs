@@ -11,6 +11,7 @@ mod lost;
 mod machine;
 mod network;
 mod refresh;
+mod rotation;
 mod scopes;
 mod stage;
 mod store;

@@ -26,7 +26,7 @@ impl<'p> Stage<'p> {
         Self::with(place, json!({}))
     }
 
-    /// The same with these keys over those of the manifest's `oauth2Config`.
+    /// The same with these keys over those of the manifest's `oauth2Config`; a null takes one away.
     pub(crate) fn with(place: &'p Place, oauth2_config: Value) -> Self {
         let stage = Self { place, provider: Provider::start() };
         place.install("mail", &stage.mail(oauth2_config));
@@ -41,6 +41,7 @@ impl<'p> Stage<'p> {
             "revocationUrl": self.provider.url("/revoke"), "scopes": SCOPES,
         });
         config.as_object_mut().unwrap().extend(oauth2_config.as_object().unwrap().clone());
+        config.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let manifest = json!({
             "title": "Mail", "authMethod": "oauth2", "oauth2Config": config,
             "allowedHosts": [format!("localhost:{}", self.provider.port())],
