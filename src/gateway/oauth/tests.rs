@@ -33,6 +33,7 @@ use crate::vault::rotate::settle_active_key;
 use crate::vault::{Binding, Vault};
 
 mod connecting;
+mod consenting;
 mod refreshing;
 mod revoking;
 mod storms;
@@ -67,6 +68,8 @@ impl Bench {
             let manifest = manifest(&provider, grant_type).to_string();
             fs::write(at.join("config.json"), manifest).expect("a manifest");
         }
+        fs::create_dir_all(at("integrations/own")).expect("a folder");
+        fs::write(at("integrations/own/config.json"), own().to_string()).expect("a manifest");
         fs::create_dir(at("databases")).expect("a folder");
         let hotel = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotel/hotel.db");
         fs::copy(hotel, at("databases/hotel.db")).expect("a database");
@@ -231,6 +234,16 @@ fn manifest(provider: &Provider, grant_type: &str) -> Value {
             "revocationUrl": provider.url("/revoke"), "scopes": ["a"], "grantType": grant_type,
             "deviceAuthorizationUrl": provider.url("/device_authorization"),
         },
+        "sqlOperations": [{"name": "one", "query": "SELECT 1 AS one"}],
+    })
+}
+
+/// An integration whose host is the connection's own, or one of the manifest's.
+fn own() -> Value {
+    json!({
+        "title": "T", "type": "sql", "authMethod": "oauth2", "sqlConnectionConfig": {"engine": "sqlite"},
+        "connectionConfig": {"database": "hotel.db", "host": "auth.example"},
+        "oauth2Config": {"authorizationUrl": "https://{{host}}/authorize", "tokenUrl": "https://{{host}}/token"},
         "sqlOperations": [{"name": "one", "query": "SELECT 1 AS one"}],
     })
 }

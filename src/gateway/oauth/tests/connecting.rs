@@ -6,7 +6,7 @@ use super::*;
 use crate::gateway::GatewayError;
 use crate::gateway::connections::{Connected, NewConnection, Refresh};
 
-fn new(integration: &str) -> NewConnection {
+pub(super) fn new(integration: &str) -> NewConnection {
     NewConnection {
         integration: integration.to_owned(),
         provider: None,
