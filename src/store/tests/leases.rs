@@ -73,7 +73,7 @@ async fn a_lease_is_one_holders_until_its_end(database: TestDatabase) {
     assert!(!store.note_refresh_sent(&lease, Timestamp(62_000)).await.unwrap(), "it is lost");
     // Of many that come at once one gets it.
     let free = granted(&store, "b", Timestamp(0)).await;
-    let all = futures_util::future::join_all((0..20).map(|index| {
+    let all = futures_util::future::join_all((0..8).map(|index| {
         let store = if index % 2 == 0 { &store } else { &other };
         take(store, &free, 0, 1_000)
     }));
