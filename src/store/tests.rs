@@ -38,6 +38,7 @@ mod connections;
 mod epochs;
 mod executions;
 mod keys;
+mod leases;
 mod migrations;
 mod oauth;
 mod postgres;

@@ -15,10 +15,11 @@ const PACKAGE: &str = "schemathesis==4.32.5";
 const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";
 
 /// By default it takes 422 for the refusal of valid data. At these operations it is what the contract answers for what no
-/// schema can tell: a file that isn't a connector, credentials that this integration doesn't read.
+/// schema can tell: a file that isn't a connector, credentials that this integration doesn't read, a callback at an origin that
+/// nobody allowed, an app of an integration that knows no OAuth2.
 const SETTINGS: &str = r#"
 [[operations]]
-include-operation-id = ["upload_integration", "create_connection", "change_connection"]
+include-operation-id = ["upload_integration", "create_connection", "change_connection", "refresh_connection", "put_oauth_app"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 "#;
 

@@ -234,8 +234,8 @@ impl Gateway {
         self.held(project, connection).await.map(Arc::new)
     }
 
-    /// The connection, its fields and its grant as they are stored now. What isn't of one moment is noticed when the lease is
-    /// taken: the grant is read first.
+    /// The grant, the connection and its fields as they are stored now, read in this order: no token is older than what the
+    /// connection says of its end, and none is taken for one of a later generation than it is.
     pub(in crate::gateway) async fn held(
         &self,
         project: ProjectId,
@@ -244,9 +244,9 @@ impl Gateway {
         let store = &self.inner.store;
         let read = async {
             let grant = store.oauth_grant(project, connection).await?;
-            let fields = store.connection_fields_now(project, connection).await?;
             let filter = ConnectionFilter { id: Some(connection), ..ConnectionFilter::default() };
             let found = store.connections(project, &Viewer::All, &filter).await?.into_iter().next();
+            let fields = store.connection_fields_now(project, connection).await?;
             Ok::<_, GatewayError>((found, fields, grant))
         };
         match read.await? {

@@ -183,10 +183,9 @@ fn another_account_replaces_the_first_when_a_person_says_so() {
     let drive = Drive::on(&place, 600, &["--callback-origin", &app.url("")]);
     let connection = drive.connect(&Browser::start(), "ada");
     let other = Browser::start();
-    let more = json!({"force": true, "callback_url": app.url("/done")});
+    let more = json!({"callback_url": app.url("/done")});
     // A scope is missing, so that it takes a consent.
-    let answer = drive.ada.post(&format!("{}/refresh", path(&connection)), json!({})).is(200).json();
-    let _ = more;
+    let answer = drive.ada.post(&format!("{}/refresh", path(&connection)), more).is(200).json();
     other.open(answer["redirect_url"].as_str().unwrap());
     log_in(&other, "mallory");
     other.click("#allow");
@@ -196,8 +195,9 @@ fn another_account_replaces_the_first_when_a_person_says_so() {
     assert_eq!(shown(&drive.ada, &connection)["identity"], "ada@example.com");
     assert_eq!(drive.ada.result(&tool(&connection, "me"), json!({}))["sub"], "ada");
     other.click("#replace");
-    other
-        .wait_until("it is replaced", || shown(&drive.ada, &connection)["identity"] == "mallory@example.com");
+    other.await_url("the caller's", |url| url.starts_with(&app.url("/done")));
+    assert_eq!(app.requests_for("/done")[0].param("status"), Some("ACTIVE"));
+    assert_eq!(shown(&drive.ada, &connection)["identity"], "mallory@example.com");
     assert_eq!(drive.ada.result(&tool(&connection, "me"), json!({}))["sub"], "mallory");
 }
 
@@ -223,7 +223,7 @@ fn the_person_ends_where_the_caller_wants_with_the_outcome() {
 #[test]
 fn it_is_kept_for_many_lives_of_a_token_and_revoked_in_the_end() {
     let place = Place::new(StoreKind::Postgres);
-    let drive = Drive::on(&place, 3, &[]);
+    let drive = Drive::on(&place, 4, &[]);
     let connection = drive.connect(&Browser::start(), "ada");
     let refreshed = || drive.oidc.log().matches("refresh_token.consumed").count();
     within(Duration::from_secs(30), "it was refreshed three times", || {

@@ -6,10 +6,10 @@ use portcullis_test_servers::oauth::{Fault, Provider};
 use serde_json::{Value, json};
 
 use super::connect;
-use super::stage::{APPS, Person, Stage, path, query, shown, tool};
+use super::stage::{APPS, Person, Stage, app, new_connection, path, query, shown, tool};
 use crate::canary::is_silent;
 use crate::support::client::run_body;
-use crate::support::{Place, Response, Server, on_each_store};
+use crate::support::{Place, Response, Server, eventually, on_each_store};
 
 on_each_store!(tokens_show_up_nowhere);
 
@@ -49,6 +49,11 @@ fn leaky(stage: &Stage<'_>) -> (Value, String) {
 fn tokens_show_up_nowhere(place: &Place) {
     let stage = Stage::on(place);
     place.install("mail", &leaky(&stage));
+    let device = json!({
+        "grantType": "device_code", "deviceAuthorizationUrl": stage.provider.url("/device_authorization"),
+    });
+    place.install("phone", &stage.mail(device));
+    place.install("robot", &stage.mail(json!({"grantType": "client_credentials"})));
     let server = stage.start_with(&["--log", "debug"]);
     let (admin, ada) = (server.admin(), server.user("ada"));
     let mut ears = Ears::default();
@@ -91,6 +96,15 @@ fn tokens_show_up_nowhere(place: &Place) {
     let second = stage.connect_with(&server, &ada, json!({"name": "Second"}));
     stage.provider.next_revocation(Fault::Status(503));
     ears.hear("deleted", ada.delete(&path(&second))).is(202);
+    // Codes that are asked for and wait, and a client's own tokens.
+    for integration in ["phone", "robot"] {
+        admin.put(&format!("/api/integrations/{integration}/oauth-apps/default"), app()).is(201);
+        let body = new_connection(json!({"integration": integration, "name": integration}));
+        ears.hear(integration, ada.post("/api/tools/connections", body)).is(201);
+    }
+    eventually("the code was asked for", || {
+        stage.provider.requests_for("/token").iter().any(|asked| asked.param("device_code").is_some())
+    });
     for target in [
         "/api/tools/connections",
         &path(&connection),

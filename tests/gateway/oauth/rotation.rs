@@ -22,7 +22,8 @@ fn all_that_is_sealed_opens_under_the_new_key(place: &Place) {
     stage.provider.behave(|behaviour| behaviour.account = "mallory".to_owned());
     let answer = ada.post(&format!("{}/refresh", path(&asking)), json!({})).is(200).json();
     let questioned = Person::at(&server);
-    let question = questioned.consents(&stage.provider, answer["redirect_url"].as_str().unwrap()).is(200).text();
+    let question =
+        questioned.consents(&stage.provider, answer["redirect_url"].as_str().unwrap()).is(200).text();
     let token = question.split_once("name=\"token\" value=\"").unwrap().1.split_once('"').unwrap().0;
     stage.provider.behave(|behaviour| behaviour.account = "ada".to_owned());
     let gone = stage.connect_with(&server, &ada, json!({"name": "Gone"}));
