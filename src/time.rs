@@ -1,8 +1,10 @@
-//! Points in time: milliseconds since 1970 in the store, RFC 3339 in every answer.
+//! Points in time: milliseconds since 1970 in the store, RFC 3339 in every answer; and pauses as HTTP asks for them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use serde::{Serialize, Serializer};
 
 /// A point in time, in whole milliseconds since 1970-01-01T00:00:00Z.
@@ -40,6 +42,20 @@ impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// `Retry-After` as RFC 9110 has it (§10.2.3): seconds, or a date in one of its three forms (§5.6.7). A date that has
+/// passed asks for no pause.
+pub(crate) fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit in a number of seconds ask for ever.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let date = forms.iter().find_map(|form| DateTime::strptime(form, text).ok())?;
+    let at = Offset::UTC.to_timestamp(date).ok()?.as_millisecond();
+    Some(Duration::from_millis(u64::try_from(at.saturating_sub(now.0)).unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -162,6 +162,11 @@ impl Engine {
         }
     }
 
+    /// The client that all HTTP of connectors goes through, for what is done on their connections' behalf.
+    pub fn egress(&self) -> &Client {
+        &self.inner.egress
+    }
+
     /// Waits, for so long at most, until queries that timed out or were cancelled are cancelled on their servers too. For
     /// a process that is about to end.
     pub fn settle(&self, limit: Duration) {

@@ -13,7 +13,7 @@ use super::connections::GivenCredential;
 use super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
 use crate::store::StoreError;
-use crate::store::connections::{Connection, FieldContent, FieldKind, StoredField};
+use crate::store::connections::{ACCESS_TOKEN_FIELD, Connection, FieldContent, FieldKind, StoredField};
 use crate::vault::{Binding, VaultError};
 
 /// The key under which connectors find a token whatever their bindings are called.
@@ -101,6 +101,10 @@ impl Gateway {
         let owner = connection.id.to_string();
         let mut opened = Opened::default();
         for StoredField { kind, field, content } in fields {
+            // What gets new tokens is no connector's business.
+            if *kind == FieldKind::Token && field != ACCESS_TOKEN_FIELD {
+                continue;
+            }
             let value = match content {
                 FieldContent::Secret(name) => self.open_secret(connection.project, name).await?,
                 FieldContent::Sealed(sealed) => {
@@ -113,6 +117,9 @@ impl Gateway {
                 FieldKind::Credential => {
                     opened.secrets.insert(field.clone(), text(&value, kind.as_str())?);
                 }
+                FieldKind::Token => {
+                    opened.secrets.insert(ACCESS_TOKEN.to_owned(), text(&value, kind.as_str())?);
+                }
                 FieldKind::Config => {
                     opened.config = serde_json::from_slice(&value)
                         .map_err(|_| StoreError::Damaged { what: format!("config of connection {owner}") })?;
@@ -123,7 +130,7 @@ impl Gateway {
     }
 
     /// A workspace secret's value; none if there is no such secret.
-    async fn open_secret(
+    pub(super) async fn open_secret(
         &self,
         project: ProjectId,
         name: &str,
@@ -193,7 +200,7 @@ fn field_binding<'a>(project: ProjectId, kind: FieldKind, owner: &'a str, field:
 }
 
 /// An opened value as text. Only text is ever sealed, so that anything else was changed.
-fn text(value: &[u8], kind: &str) -> Result<String, VaultError> {
+pub(super) fn text(value: &[u8], kind: &str) -> Result<String, VaultError> {
     let text = std::str::from_utf8(value).map_err(|_| VaultError::Refused { kind: kind.to_owned() })?;
     Ok(text.to_owned())
 }

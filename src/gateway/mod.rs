@@ -13,15 +13,17 @@ pub(crate) mod fairness;
 pub(crate) mod integrations;
 pub(crate) mod keys;
 pub(crate) mod names;
+pub(crate) mod oauth;
 pub(crate) mod recorder;
 pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod secrets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::Engine;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use error::GatewayError;
 
@@ -44,6 +46,10 @@ pub(crate) struct GatewayConfig {
     pub(crate) execution_age: Duration,
     /// How many executions of each project are kept.
     pub(crate) execution_count: u64,
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) public_url: String,
+    /// The origins that browsers may be sent to after a consent, such as `https://app.example.com`.
+    pub(crate) callback_origins: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -55,6 +61,8 @@ impl Default for GatewayConfig {
             max_queue_time: Duration::from_secs(10),
             execution_age: Duration::from_secs(30 * 24 * 3600),
             execution_count: 1_000_000,
+            public_url: "http://127.0.0.1:7400".to_owned(),
+            callback_origins: Vec::new(),
         }
     }
 }
@@ -75,6 +83,11 @@ pub(crate) struct Parts {
     pub(crate) recorder: recorder::Recorder,
     pub(crate) fairness: fairness::Fairness,
     pub(crate) catalogs: catalog::Catalogs,
+    /// Notes consents that never came.
+    _lapse: AbortOnDropHandle<()>,
+    pub(in crate::gateway) tokens: oauth::refresh::TokenKeeper,
+    /// What is done for tokens beside calls. It holds the gateway only while it does something.
+    token_work: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Gateway {
@@ -89,9 +102,22 @@ impl Gateway {
         let recorder = recorder::Recorder::start(store.clone(), &config);
         let fairness = fairness::Fairness::new(&config);
         let catalogs = catalog::Catalogs::default();
-        Self {
-            inner: Arc::new(Parts { config, engine, store, vault, registry, recorder, fairness, catalogs }),
-        }
+        let _lapse = oauth::lapse::watch(store.clone());
+        let inner = Arc::new(Parts {
+            config,
+            engine,
+            store,
+            vault,
+            registry,
+            recorder,
+            fairness,
+            catalogs,
+            _lapse,
+            tokens: oauth::refresh::TokenKeeper::default(),
+            token_work: OnceLock::new(),
+        });
+        inner.token_work.get_or_init(|| oauth::background::start(Arc::downgrade(&inner)));
+        Self { inner }
     }
 
     /// The store, for readiness.
@@ -99,10 +125,17 @@ impl Gateway {
         &self.inner.store
     }
 
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) fn public_url(&self) -> &str {
+        &self.inner.config.public_url
+    }
+
     /// Takes no new calls, waits for those in flight for so long at most, then cancels them and waits for their end; writes
     /// the last executions.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.inner.fairness.drain(patience).await;
+        // New tokens that aren't stored would be lost with the process.
+        self.inner.tokens.settle(patience).await;
         self.inner.recorder.flush().await;
         let engine = self.inner.engine.clone();
         // Its thread may panic only if the runtime is gone, and with it everything that would wait here.

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::civil::DateTime;
-use jiff::tz::Offset;
 use portcullis_runtime::manifest::OperationType;
 use portcullis_runtime::{CallError, ErrorCode};
 use serde_json::Value;
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, parse_retry_after};
 
 /// How often a call is made again at most.
 pub(crate) const MAX_RETRIES: u32 = 3;
@@ -57,20 +55,6 @@ impl FailedAttempt {
 pub(crate) fn retry_after(error: &CallError, now: Timestamp) -> Option<Duration> {
     let header = error.details.as_ref()?.get("retry_after").and_then(Value::as_str)?;
     parse_retry_after(header, now)
-}
-
-/// `Retry-After` as RFC 9110 has it (§10.2.3): seconds, or a date in one of its three forms (§5.6.7). A date that has
-/// passed asks for no pause.
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit in a number of seconds ask for ever.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-    }
-    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let date = forms.iter().find_map(|form| DateTime::strptime(form, text).ok())?;
-    let at = Offset::UTC.to_timestamp(date).ok()?.as_millisecond();
-    Some(Duration::from_millis(u64::try_from(at.saturating_sub(now.0)).unwrap_or(0)))
 }
 
 /// From 0 to 1; the middle where the system gives no randomness.

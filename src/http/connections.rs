@@ -1,12 +1,12 @@
 //! Connections: accounts at integrations, with their credentials.
 
-mod bodies;
+pub(super) mod bodies;
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +23,7 @@ use super::error::ErrorBody;
 use super::extract::PathId;
 use super::query::Query;
 use super::respond::{Answer, Json};
+use super::revocation::Deleted;
 use crate::gateway::names::PROVIDER;
 use crate::identity::Identity;
 use crate::store::connections::ConnectionFilter;
@@ -82,10 +83,14 @@ async fn list(
 /// Connect an account
 ///
 /// The credentials are tested first. Where the test fails nothing is stored, and the answer has the connector's own words.
+///
+/// With the mode `oauth` the connection is `PENDING` until its user has given consent: send their browser to `redirect_url`
+/// within 10 minutes. It ends at `callback_url`, or at a page that sends its opener the message
+/// `{type: "portcullis:connection", connection_id, status}` and closes.
 #[utoipa::path(post, path = "/api/tools/connections", tag = "Connections", operation_id = "create_connection",
     request_body = NewConnectionBody,
     responses(
-        (status = 201, description = "It is connected.", body = Connected),
+        (status = 201, description = "It is connected, or waits for a consent.", body = Connected),
         (status = 404, description = "There is no such integration.", body = ErrorBody),
         (status = 409, description = "The slug is taken.", body = ErrorBody),
         (status = 422, description = "Credentials are missing or unknown, the mode isn't supported, or the test failed (`CONNECTION_TEST_FAILED`).", body = ErrorBody),
@@ -95,8 +100,8 @@ async fn create(
     State(app): State<Arc<App>>,
     JsonOf(body): JsonOf<NewConnectionBody>,
 ) -> Answer<impl IntoResponse> {
-    let connection = app.gateway.create_connection(&identity, body.into()).await?;
-    Ok((StatusCode::CREATED, Json(Connected::from(connection))))
+    let connected = app.gateway.create_connection(&identity, body.into()).await?;
+    Ok((StatusCode::CREATED, Json(Connected::from(connected))))
 }
 
 /// One connection
@@ -133,12 +138,19 @@ async fn change(
 
 /// Delete a connection
 ///
-/// For its owner and admins.
+/// For its owner and admins. OAuth2 tokens are revoked at the service where the integration says how.
 #[utoipa::path(delete, path = "/api/tools/connections/{id}", tag = "Connections", operation_id = "delete_connection",
-    params(PathId), responses((status = 204, description = "It is deleted.")))]
-async fn delete(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<StatusCode> {
-    app.gateway.delete_connection(&identity, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    params(PathId),
+    responses(
+        (status = 202, description = "It is deleted; its tokens aren't revoked at the service yet, or can't be.", body = Deleted),
+        (status = 204, description = "It is deleted."),
+    ))]
+async fn delete(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathId) -> Answer<Response> {
+    let revoked = app.gateway.delete_connection(&identity, id).await?;
+    Ok(match Deleted::of(revoked) {
+        Some(deleted) => (StatusCode::ACCEPTED, Json(deleted)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// Test a connection
@@ -157,7 +169,9 @@ async fn test(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathI
 
 /// Refresh a connection's tokens
 ///
-/// Only OAuth2 connections have any.
+/// Only OAuth2 connections have any. Without `force`, a token that is still good is left alone. Where the tokens that the
+/// connection holds bring no new ones, or an operation needs scopes that weren't granted, `redirect_url` leads to a consent;
+/// until it is given, what works goes on working.
 #[utoipa::path(post, path = "/api/tools/connections/{id}/refresh", tag = "Connections", operation_id = "refresh_connection",
     params(PathId), request_body = Option<RefreshBody>,
     responses(
@@ -171,6 +185,7 @@ async fn refresh(
     PathId(id): PathId,
     MaybeJsonOf(body): MaybeJsonOf<RefreshBody>,
 ) -> Answer<Json<Connected>> {
-    let connection = app.gateway.refresh_connection(&identity, id, body.unwrap_or_default().force).await?;
-    Ok(Json(connection.into()))
+    let refresh = body.unwrap_or_default().into();
+    let connected = app.gateway.refresh_connection(&identity, id, refresh).await?;
+    Ok(Json(connected.into()))
 }

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use self::stored::{
     INSERT, SELECT, UPDATE, connection_of, delete_fields, field_of, insert_fields, sealed_values, with_values,
 };
+use super::epochs::Change;
+use super::oauth_revocations::{self, Revocation};
 use super::rows::{Statement, clean, clean_optional, id};
 use super::{Store, StoreError};
 use crate::identity::{ProjectId, UserName};
@@ -97,7 +99,14 @@ pub(crate) enum FieldKind {
     Credential,
     /// The connection's config: one row, its JSON object, with an empty field name.
     Config,
+    /// An OAuth2 token: [`ACCESS_TOKEN_FIELD`] or [`REFRESH_TOKEN_FIELD`].
+    Token,
 }
+
+/// The field of the token that calls are made with.
+pub(crate) const ACCESS_TOKEN_FIELD: &str = "access_token";
+/// The field of the token that new ones are had for.
+pub(crate) const REFRESH_TOKEN_FIELD: &str = "refresh_token";
 
 impl FieldKind {
     /// The kind as it is stored, and as sealed values are bound to it.
@@ -105,11 +114,12 @@ impl FieldKind {
         match self {
             Self::Credential => "credential",
             Self::Config => "config",
+            Self::Token => "token",
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Credential, Self::Config].into_iter().find(|kind| kind.as_str() == name)
+        [Self::Credential, Self::Config, Self::Token].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -160,6 +170,8 @@ pub(crate) struct ConnectionChange {
     pub(crate) status: Option<ConnectionStatus>,
     pub(crate) last_error: Option<Option<String>>,
     pub(crate) identity: Option<Option<String>>,
+    pub(crate) scopes: Option<Option<Vec<String>>>,
+    pub(crate) expires_at: Option<Option<Timestamp>>,
     pub(crate) visibility: Option<Visibility>,
     /// All fields of these kinds are replaced by these.
     pub(crate) fields: Option<(Vec<FieldKind>, Vec<StoredField>)>,
@@ -174,10 +186,7 @@ impl Store {
         fields: &[StoredField],
     ) -> Result<(), StoreError> {
         let mut change = self.begin_change("store the connection").await?;
-        change.check_master_key(sealed_values(fields)).await?;
-        let query = with_values(sqlx::query(INSERT), connection);
-        change.insert(query, || taken(&connection.slug)).await?;
-        insert_fields(&mut change, connection.project, connection.id, fields).await?;
+        insert(&mut change, connection, fields).await?;
         change.commit().await
     }
 
@@ -232,7 +241,7 @@ impl Store {
         project: ProjectId,
         connection: Uuid,
     ) -> Result<Arc<Vec<StoredField>>, StoreError> {
-        let read = self.read_fields(project, connection);
+        let read = self.connection_fields_now(project, connection);
         self.inner.epochs.cached(|caches| &caches.fields, (project, connection), read).await
     }
 
@@ -245,25 +254,20 @@ impl Store {
         change: &ConnectionChange,
     ) -> Result<Option<Connection>, StoreError> {
         let mut transaction = self.begin_change("change the connection").await?;
-        let mut select = Statement::new(SELECT);
-        select.bind(id(project)).push(" AND id = ").bind(id(connection));
-        let Some(row) = transaction.row(select.query()).await? else { return Ok(None) };
-        let changed = changed(connection_of(&row)?, change);
-        transaction.insert(with_values(sqlx::query(UPDATE), &changed), || taken(&changed.slug)).await?;
-        if let Some((kinds, fields)) = &change.fields {
-            transaction.check_master_key(sealed_values(fields)).await?;
-            delete_fields(&mut transaction, project, connection, kinds).await?;
-            insert_fields(&mut transaction, project, connection, fields).await?;
-        }
+        let Some(changed) = apply(&mut transaction, project, connection, change).await? else {
+            return Ok(None);
+        };
         transaction.commit().await?;
         Ok(Some(changed))
     }
 
-    /// Deletes a connection and its fields; whether there was one.
+    /// Deletes a connection and its fields, and leaves tokens to be revoked, all or nothing; whether there was one.
+    /// [`StoreError::KeyRotated`] if those are sealed under a replaced key.
     pub(crate) async fn delete_connection(
         &self,
         project: ProjectId,
         connection: Uuid,
+        revocation: Option<&Revocation>,
     ) -> Result<bool, StoreError> {
         let query = sqlx::query("DELETE FROM connections WHERE project_id = $1 AND id = $2")
             .bind(id(project))
@@ -271,6 +275,9 @@ impl Store {
         let mut change = self.begin_change("delete the connection").await?;
         if change.execute(query).await? == 0 {
             return Ok(false);
+        }
+        if let Some(revocation) = revocation {
+            oauth_revocations::insert(&mut change, revocation).await?;
         }
         change.commit().await?;
         Ok(true)
@@ -284,7 +291,8 @@ impl Store {
         Ok(self.inner.database.row("look for the slug", query).await?.is_some())
     }
 
-    async fn read_fields(
+    /// The same as it is stored now.
+    pub(crate) async fn connection_fields_now(
         &self,
         project: ProjectId,
         connection: Uuid,
@@ -298,6 +306,38 @@ impl Store {
         let rows = self.inner.database.rows("read the connection's fields", query).await?;
         rows.iter().map(field_of).collect::<Result<_, _>>().map(Arc::new)
     }
+}
+
+/// Adds a connection with its fields, as a part of a transaction.
+pub(super) async fn insert(
+    change: &mut Change<'_>,
+    connection: &Connection,
+    fields: &[StoredField],
+) -> Result<(), StoreError> {
+    change.check_master_key(sealed_values(fields)).await?;
+    let query = with_values(sqlx::query(INSERT), connection);
+    change.insert(query, || taken(&connection.slug)).await?;
+    insert_fields(change, connection.project, connection.id, fields).await
+}
+
+/// Changes a connection as a part of a transaction; none if there is none.
+pub(super) async fn apply(
+    transaction: &mut Change<'_>,
+    project: ProjectId,
+    connection: Uuid,
+    change: &ConnectionChange,
+) -> Result<Option<Connection>, StoreError> {
+    let mut select = Statement::new(SELECT);
+    select.bind(id(project)).push(" AND id = ").bind(id(connection));
+    let Some(row) = transaction.row(select.query()).await? else { return Ok(None) };
+    let changed = changed(connection_of(&row)?, change);
+    transaction.insert(with_values(sqlx::query(UPDATE), &changed), || taken(&changed.slug)).await?;
+    if let Some((kinds, fields)) = &change.fields {
+        transaction.check_master_key(sealed_values(fields)).await?;
+        delete_fields(transaction, project, connection, kinds).await?;
+        insert_fields(transaction, project, connection, fields).await?;
+    }
+    Ok(Some(changed))
 }
 
 fn taken(slug: &Slug) -> String {
@@ -318,6 +358,8 @@ fn changed(old: Connection, change: &ConnectionChange) -> Connection {
         status: change.status.unwrap_or(old.status),
         last_error: text(&change.last_error, old.last_error),
         identity: text(&change.identity, old.identity),
+        scopes: change.scopes.clone().unwrap_or(old.scopes),
+        expires_at: change.expires_at.unwrap_or(old.expires_at),
         visibility: change.visibility.unwrap_or(old.visibility),
         updated_at: Timestamp::now(),
         ..old

@@ -9,12 +9,20 @@ use super::database::Engine;
 const OPERATION: &str = "bring the database's schema up to date";
 
 /// Each version of the schema: its number, what it brings, and its statements for SQLite and for PostgreSQL.
-const VERSIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "gateway",
-    include_str!("../../migrations/sqlite/0001_gateway.sql"),
-    include_str!("../../migrations/postgres/0001_gateway.sql"),
-)];
+const VERSIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "gateway",
+        include_str!("../../migrations/sqlite/0001_gateway.sql"),
+        include_str!("../../migrations/postgres/0001_gateway.sql"),
+    ),
+    (
+        2,
+        "oauth",
+        include_str!("../../migrations/sqlite/0002_oauth.sql"),
+        include_str!("../../migrations/postgres/0002_oauth.sql"),
+    ),
+];
 
 /// Applies what is missing. Processes that start at once wait for each other: on PostgreSQL by sqlx's advisory lock, which
 /// ends with `connection`; on SQLite by one transaction around all of it.

@@ -155,6 +155,13 @@ pub(super) fn stored_count(count: u64) -> i64 {
 pub(super) enum Value {
     Text(Option<String>),
     Integer(Option<i64>),
+    Bytes(Vec<u8>),
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
 }
 
 impl From<String> for Value {
@@ -226,6 +233,7 @@ impl Statement {
         self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Integer(number) => query.bind(number),
+            Value::Bytes(bytes) => query.bind(bytes),
         })
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 
 use super::database::Query;
-use super::rows::{Fields, clean, id};
+use super::rows::{Fields, Statement, clean, id};
 use super::{Store, StoreError};
 use crate::identity::ProjectId;
 use crate::vault::Sealed;
@@ -12,11 +12,11 @@ use crate::vault::Sealed;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SealedRow {
     pub(crate) project: ProjectId,
-    /// `credential`, `config` or `secret`: the `kind` of its [`crate::vault::Binding`].
+    /// The `kind` of its [`crate::vault::Binding`].
     pub(crate) kind: String,
-    /// The connection's id; empty for a workspace secret.
+    /// The `owner` of its binding.
     pub(crate) owner: String,
-    /// The credential's key, or the secret's name.
+    /// The `field` of its binding.
     pub(crate) field: String,
     pub(crate) sealed: Sealed,
 }
@@ -50,6 +50,12 @@ impl Store {
             "SELECT project_id, kind, connection_id AS owner, field, key_id, nonce, ciphertext FROM connection_fields \
              WHERE key_id IS NOT NULL AND key_id <> $1 \
              UNION ALL SELECT project_id, 'secret', '', name, key_id, nonce, ciphertext FROM secrets WHERE key_id <> $1 \
+             UNION ALL SELECT project_id, 'oauth_app', integration, name, key_id, nonce, ciphertext FROM oauth_apps \
+             WHERE key_id IS NOT NULL AND key_id <> $1 \
+             UNION ALL SELECT project_id, 'oauth_flow', connection_id, state_hash, key_id, nonce, ciphertext \
+             FROM oauth_flows WHERE key_id IS NOT NULL AND key_id <> $1 \
+             UNION ALL SELECT project_id, 'oauth_revocation', integration, id, key_id, nonce, ciphertext \
+             FROM oauth_revocations WHERE key_id <> $1 \
              LIMIT $2",
         )
         .bind(clean(key_id))
@@ -72,23 +78,34 @@ impl Store {
 
 /// Puts the value in place of the very one that was read.
 fn replacement(row: &SealedRow, sealed: &Sealed) -> Query {
-    let place = if row.kind == "secret" {
-        sqlx::query(
-            "UPDATE secrets SET key_id = $1, nonce = $2, ciphertext = $3 \
-             WHERE key_id = $4 AND nonce = $5 AND ciphertext = $6 AND project_id = $7 AND name = $8",
-        )
-    } else {
-        sqlx::query(
-            "UPDATE connection_fields SET key_id = $1, nonce = $2, ciphertext = $3 \
-             WHERE key_id = $4 AND nonce = $5 AND ciphertext = $6 AND project_id = $7 AND field = $8 AND kind = $9 \
-             AND connection_id = $10",
-        )
+    let (table, field, owner) = match row.kind.as_str() {
+        "secret" => ("secrets", "name", None),
+        "oauth_app" => ("oauth_apps", "name", Some("integration")),
+        "oauth_flow" => ("oauth_flows", "state_hash", Some("connection_id")),
+        "oauth_revocation" => ("oauth_revocations", "id", Some("integration")),
+        _ => ("connection_fields", "field", Some("connection_id")),
     };
-    let values = [sealed, &row.sealed].into_iter().fold(place, |query, sealed| {
-        query.bind(clean(&sealed.key_id)).bind(sealed.nonce.to_vec()).bind(sealed.ciphertext.clone())
-    });
-    let query = values.bind(id(row.project)).bind(clean(&row.field));
-    if row.kind == "secret" { query } else { query.bind(clean(&row.kind)).bind(clean(&row.owner)) }
+    let mut update = Statement::new("UPDATE ");
+    update.push(table).push(" SET ");
+    place(&mut update, sealed, ", ");
+    update.push(" WHERE ");
+    place(&mut update, &row.sealed, " AND ");
+    update.push(" AND project_id = ").bind(id(row.project)).push(" AND ").push(field);
+    update.push(" = ").bind(clean(&row.field));
+    if let Some(owner) = owner {
+        update.push(" AND ").push(owner).push(" = ").bind(clean(&row.owner));
+    }
+    if table == "connection_fields" {
+        update.push(" AND kind = ").bind(clean(&row.kind));
+    }
+    update.query()
+}
+
+/// The columns of a sealed value, each with its value.
+fn place(statement: &mut Statement, sealed: &Sealed, separator: &'static str) {
+    statement.push("key_id = ").bind(clean(&sealed.key_id)).push(separator);
+    statement.push("nonce = ").bind(sealed.nonce.to_vec()).push(separator);
+    statement.push("ciphertext = ").bind(sealed.ciphertext.clone());
 }
 
 fn sealed_row(row: &AnyRow) -> Result<SealedRow, StoreError> {

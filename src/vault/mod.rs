@@ -59,11 +59,11 @@ impl std::fmt::Debug for Sealed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding<'a> {
     pub(crate) project: ProjectId,
-    /// `credential`, `config` or `secret`.
+    /// `credential`, `config` or `token` of a connection, `secret`, `oauth_app`, `oauth_flow` or `oauth_revocation`.
     pub(crate) kind: &'a str,
-    /// The connection's id; empty for a workspace secret.
+    /// The connection's id, or the integration's slug; empty for a workspace secret.
     pub(crate) owner: &'a str,
-    /// The credential's key, or the secret's name.
+    /// The credential's key, the secret's or the app's name, the hash of the flow's state, the revocation's id.
     pub(crate) field: &'a str,
 }
 
@@ -71,6 +71,16 @@ impl<'a> Binding<'a> {
     /// The place of a workspace secret.
     pub(crate) fn secret(project: ProjectId, name: &'a str) -> Self {
         Self { project, kind: "secret", owner: "", field: name }
+    }
+
+    /// The place of an OAuth2 app's client secret.
+    pub(crate) fn oauth_app(project: ProjectId, integration: &'a str, name: &'a str) -> Self {
+        Self { project, kind: "oauth_app", owner: integration, field: name }
+    }
+
+    /// The place of what is secret about a consent under way.
+    pub(crate) fn oauth_flow(project: ProjectId, connection: &'a str, state_hash: &'a str) -> Self {
+        Self { project, kind: "oauth_flow", owner: connection, field: state_hash }
     }
 
     /// The associated data: a version, then each part behind its length, so that no two places have the same.

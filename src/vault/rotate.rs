@@ -170,6 +170,11 @@ fn place(row: &SealedRow) -> String {
     match kind.as_str() {
         "secret" => format!("the secret {field:?} of project {project}"),
         "config" => format!("the config of connection {owner} of project {project}"),
+        "oauth_app" => format!("the client secret of the OAuth2 app {owner}/{field} of project {project}"),
+        "oauth_flow" => format!("the consent under way for connection {owner} of project {project}"),
+        "oauth_revocation" => {
+            format!("the tokens of {owner} that project {project} is to revoke (id {field})")
+        }
         kind => format!("the {kind} {field:?} of connection {owner} of project {project}"),
     }
 }

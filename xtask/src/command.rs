@@ -132,6 +132,15 @@ pub(crate) fn install_debian_packages(root: &Path, missing: &str, packages: &[&s
         .with_context(|| format!("install {} yourself, then run this again", packages.join(" and ")))
 }
 
+/// Installs the npm packages that the lock file in `folder` lists, beside it; Node.js and npm come from Debian's packages
+/// where they are missing.
+pub(crate) fn npm_ci(root: &Path, folder: &Path) -> Result<()> {
+    if let Some(missing) = missing_program(root, &["node", "npm"]) {
+        install_debian_packages(root, missing, &["nodejs", "npm"])?;
+    }
+    program("npm", folder).args(["ci", "--prefer-offline", "--no-audit", "--no-fund"]).run()
+}
+
 /// Whether this process is root's, by the owner of its own folder in /proc.
 fn runs_as_root() -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! The database servers that tests use: their packages, clients' too, and `cargo xtask servers`.
+//! The servers that tests use, databases' and oidc-provider: their packages, clients' too, and `cargo xtask servers`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,12 +6,14 @@ use std::time::Instant;
 use anyhow::Result;
 use portcullis_test_servers::{Engine, Server, find_program, hold};
 
-use crate::command::install_debian_packages;
+use crate::command::{install_debian_packages, npm_ci};
 
 /// FreeTDS's client, which checks the tests' own SQL Server.
 const FREETDS: (&[&str], &[&str]) = (&["tsql"], &["freetds-bin"]);
 /// What the first start's own example is tried with.
 const CURL: (&[&str], &[&str]) = (&["curl"], &["curl"]);
+/// The browser that goes through login and consent, and what drives it.
+const CHROMIUM: (&[&str], &[&str]) = (&["chromium", "chromedriver"], &["chromium", "chromium-driver"]);
 
 /// Starts one server of each engine, installing what is missing. They stop when they are dropped.
 pub(crate) fn start(root: &Path) -> Result<Vec<Server>> {
@@ -39,10 +41,10 @@ fn start_one(engine: Engine) -> Result<Server> {
 
 fn need_packages(root: &Path) -> Result<()> {
     let engines = Engine::ALL.map(|engine| (engine.programs(), engine.debian_packages()));
-    for (programs, packages) in engines.into_iter().chain([FREETDS, CURL]) {
+    for (programs, packages) in engines.into_iter().chain([FREETDS, CURL, CHROMIUM]) {
         if let Some(missing) = programs.iter().find(|name| find_program(name).is_none()) {
             install_debian_packages(root, missing, packages)?;
         }
     }
-    Ok(())
+    npm_ci(root, &root.join("tests/servers/oidc"))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command::{cargo, install_debian_packages, missing_program, program};
+use crate::command::{cargo, npm_ci, program};
 
 /// The compiler's settings: what a connector may rely on, and nothing of a browser's or Node's.
 const OPTIONS: &[&str] = &[
@@ -22,11 +22,8 @@ const OPTIONS: &[&str] = &[
 
 /// Checks every example by itself: two scripts may both declare a top-level `connector`.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    if let Some(missing) = missing_program(root, &["node", "npm"]) {
-        install_debian_packages(root, missing, &["nodejs", "npm"])?;
-    }
     let home = root.join("tests/typescript");
-    program("npm", &home).args(["ci", "--prefer-offline", "--no-audit", "--no-fund"]).run()?;
+    npm_ci(root, &home)?;
     let types = write_types(root)?;
     let examples = examples(root)?;
     ensure!(!examples.is_empty(), "no connector.ts under {}", root.join("examples").display());

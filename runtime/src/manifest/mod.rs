@@ -152,12 +152,33 @@ pub enum OperationType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OAuth2Config {
-    /// The page where the user grants access.
-    pub authorization_url: String,
+    /// How tokens are had.
+    pub grant_type: GrantType,
+    /// The page where the user grants access; there if tokens are had by an authorization code.
+    pub authorization_url: Option<String>,
     /// Where codes are exchanged for tokens.
     pub token_url: String,
+    /// Where tokens are revoked (RFC 7009).
+    pub revocation_url: Option<String>,
+    /// Where codes for other devices are had (RFC 8628); there if tokens are had by a device code.
+    pub device_authorization_url: Option<String>,
+    /// The authorization server's own name for itself (RFC 8414), compared as it is written.
+    pub issuer: Option<String>,
     /// The scopes to ask for.
     pub scopes: Vec<String>,
+}
+
+/// How OAuth2 tokens are had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// By a person's consent in a browser (RFC 6749, 4.1).
+    #[default]
+    AuthorizationCode,
+    /// By the client's own credentials; there is no person (RFC 6749, 4.4).
+    ClientCredentials,
+    /// By a code that a person enters on another device (RFC 8628).
+    DeviceCode,
 }
 
 /// Which database a SQL connector talks to, and how.

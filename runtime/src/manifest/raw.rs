@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{AuthMethod, Engine, OperationType};
+use super::{AuthMethod, Engine, GrantType, OperationType};
 
 /// Where the schema says it lives.
 pub const SCHEMA_ID: &str = "https://github.com/portcullis/portcullis/config.schema.json";
@@ -120,12 +120,24 @@ pub(crate) struct RawOperation {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "OAuth2Config")]
 pub(crate) struct RawOAuth2Config {
-    /// The page where the user grants access; https.
-    #[schemars(required, regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
+    /// How tokens are had: by a person's consent in a browser (the default), by the client's own credentials, or by a code
+    /// that a person enters on another device.
+    pub(crate) grant_type: Option<GrantType>,
+    /// The page where the user grants access; https. Needed unless `grantType` is another than `authorization_code`.
+    #[schemars(regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
     pub(crate) authorization_url: Option<String>,
     /// Where codes are exchanged for tokens; https.
     #[schemars(required, regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
     pub(crate) token_url: Option<String>,
+    /// Where tokens are revoked when a connection is deleted (RFC 7009); https.
+    #[schemars(regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
+    pub(crate) revocation_url: Option<String>,
+    /// Where codes for other devices are had (RFC 8628); https. Needed where `grantType` is `device_code`.
+    #[schemars(regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
+    pub(crate) device_authorization_url: Option<String>,
+    /// The authorization server's own name for itself, which its answers and id tokens must bear (RFC 9207); https.
+    #[schemars(regex(pattern = r"^[Hh][Tt][Tt][Pp][Ss]://\S+$"))]
+    pub(crate) issuer: Option<String>,
     /// The scopes to ask for.
     #[schemars(inner(regex(pattern = r"\S")))]
     pub(crate) scopes: Option<Vec<Option<String>>>,
@@ -334,12 +346,30 @@ fn rules() -> Value {
     let is = |key: &str, value: &str| json!({ "properties": { key: { "const": value } }, "required": [key] });
     let holds = |key: &str, value: &str| json!({ "properties": { key: { "type": "array", "contains": { "const": value } } }, "required": [key] });
     let some = |key: &str| json!({ "properties": { key: { "minItems": 1 } }, "required": [key] });
+    let grants = |types: &[&str]| {
+        let config = json!({ "properties": { "grantType": { "enum": types } }, "required": ["grantType"] });
+        json!({ "properties": { "oauth2Config": config }, "required": ["oauth2Config"] })
+    };
     let mut rules = vec![
         json!({
             "if": { "anyOf": [is("authMethod", "oauth2"), holds("supportedAuthMethods", "oauth2")] },
             "then": {
                 "description": "with OAuth2, \"oauth2Config\" says where: { \"authorizationUrl\": …, \"tokenUrl\": … }",
                 "required": ["oauth2Config"]
+            }
+        }),
+        json!({
+            "if": grants(&["client_credentials", "device_code"]),
+            "else": {
+                "description": "the page where access is granted; only the grantTypes client_credentials and device_code have none",
+                "properties": { "oauth2Config": { "required": ["authorizationUrl"] } }
+            }
+        }),
+        json!({
+            "if": grants(&["device_code"]),
+            "then": {
+                "description": "where codes are had: the grantType device_code begins there",
+                "properties": { "oauth2Config": { "required": ["deviceAuthorizationUrl"] } }
             }
         }),
         json!({

@@ -212,17 +212,27 @@ fn operation(
 }
 
 fn oauth2_config(raw: RawOAuth2Config, sink: &mut Sink<'_>) -> Option<OAuth2Config> {
-    let mut checked = |url: Option<String>, pointer: &str| {
+    let mut checked = |url: Option<String>, key: &str| {
         let url = url?;
         if let Err(message) = check_oauth2_url(&url) {
-            sink.push(Finding::error(pointer, format!("{} {message}", quote(&url))));
+            sink.push(Finding::error(join("/oauth2Config", key), format!("{} {message}", quote(&url))));
         }
         Some(url)
     };
-    let authorization_url = checked(raw.authorization_url, "/oauth2Config/authorizationUrl");
-    let token_url = checked(raw.token_url, "/oauth2Config/tokenUrl");
-    let scopes = unique(raw.scopes, "/oauth2Config/scopes", sink);
-    Some(OAuth2Config { authorization_url: authorization_url?, token_url: token_url?, scopes })
+    let authorization_url = checked(raw.authorization_url, "authorizationUrl");
+    let token_url = checked(raw.token_url, "tokenUrl");
+    let revocation_url = checked(raw.revocation_url, "revocationUrl");
+    let device_authorization_url = checked(raw.device_authorization_url, "deviceAuthorizationUrl");
+    let issuer = checked(raw.issuer, "issuer");
+    Some(OAuth2Config {
+        grant_type: raw.grant_type.unwrap_or_default(),
+        authorization_url,
+        token_url: token_url?,
+        revocation_url,
+        device_authorization_url,
+        issuer,
+        scopes: unique(raw.scopes, "/oauth2Config/scopes", sink),
+    })
 }
 
 /// A `{{key}}` is only known once there is a connection; a letter stands in for it.

@@ -26,6 +26,13 @@ pub(super) struct Traces {
     pub(super) http: Vec<Exchange>,
 }
 
+impl Traces {
+    fn extend(&mut self, logs: Vec<LogLine>, http: Vec<Exchange>) {
+        self.logs.extend(logs);
+        self.http.extend(http);
+    }
+}
+
 impl PreparedCall {
     /// Carries the call out and leaves its record.
     pub(super) async fn carry_out(mut self) -> Answer {
@@ -35,7 +42,7 @@ impl PreparedCall {
             Next::Approve(answer) => Ending::ApprovalRequired(answer.clone()),
             Next::Run(call) => {
                 let call = Arc::clone(call);
-                match self.run(&call, &mut traces).await {
+                match self.run(call, &mut traces).await {
                     Ok(result) => Ending::Ok(result),
                     Err(error) => Ending::Failed(error),
                 }
@@ -50,7 +57,7 @@ impl PreparedCall {
     }
 
     /// First the connection's rate limit, then room, then the connector, until it doesn't help any more.
-    async fn run(&mut self, call: &Arc<SecretCall>, traces: &mut Traces) -> Result<Value, ToolError> {
+    async fn run(&mut self, mut call: Arc<SecretCall>, traces: &mut Traces) -> Result<Value, ToolError> {
         let in_flight = metrics::gauge!("portcullis_calls_in_flight");
         let in_flight = InFlight::new(in_flight);
         let gateway = self.gateway.clone();
@@ -61,6 +68,12 @@ impl PreparedCall {
             self.times.queued = waiting.elapsed();
             waited.map_err(|refusal| outcome::rate_limited(refusal, *limit))?;
         }
+        let waiting = Instant::now();
+        call = self.with_fresh_token(call).await?;
+        self.times.queued += waiting.elapsed();
+        // For the record, whose redactor knows what the call knew.
+        self.next = Next::Run(Arc::clone(&call));
+        let mut has_new_token = false;
         let mut last: Option<ToolError> = None;
         let result = loop {
             let waiting = Instant::now();
@@ -70,15 +83,33 @@ impl PreparedCall {
                 Ok(room) => room,
                 Err(refusal) => break Err(last.unwrap_or_else(|| outcome::no_room(refusal))),
             };
-            let outcome = self.attempt(call, room).await;
+            let outcome = self.attempt(&call, room).await;
             self.times.sandbox += outcome.duration;
             traces.n_attempts += 1;
-            traces.logs.extend(outcome.logs);
-            traces.http.extend(outcome.http);
             let error = match outcome.result {
-                Ok(result) => break Ok(result),
+                Ok(result) => {
+                    traces.extend(outcome.logs, outcome.http);
+                    break Ok(result);
+                }
                 Err(error) => error,
             };
+            let renewed = match has_new_token {
+                false => self.after_refusal(&call, &error, &outcome.http).await,
+                true => None,
+            };
+            traces.extend(outcome.logs, outcome.http);
+            match renewed {
+                Some(Ok(renewed)) => {
+                    (call, has_new_token) = (renewed, true);
+                    self.next = Next::Run(Arc::clone(&call));
+                    continue;
+                }
+                Some(Err(expired)) => break Err(expired),
+                None => {}
+            }
+            if has_new_token {
+                self.note_refused_again(&error);
+            }
             let (error, pause) = self.judge(error, traces);
             let Some(pause) = pause else { break Err(error) };
             metrics::counter!("portcullis_call_retries_total").increment(1);

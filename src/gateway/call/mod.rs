@@ -9,6 +9,7 @@ mod masked;
 mod outcome;
 mod prepare;
 mod record;
+mod tokens;
 
 use std::time::Instant;
 

@@ -41,7 +41,7 @@ pub(super) fn tool_error(
 }
 
 /// Whether the service no longer takes the connection's OAuth2 token.
-fn is_expired(error: &CallError, mode: Option<AuthMethod>) -> bool {
+pub(super) fn is_expired(error: &CallError, mode: Option<AuthMethod>) -> bool {
     let status = error.details.as_ref().and_then(|details| details.get("status")?.as_u64());
     mode == Some(AuthMethod::OAuth2) && error.code == ErrorCode::ProviderError && status == Some(401)
 }
@@ -84,7 +84,7 @@ pub(super) fn rate_limited(refusal: RateLimited, limit: u32) -> ToolError {
 }
 
 /// Rounded up, so that who waits so long has waited long enough.
-fn whole_seconds(duration: std::time::Duration) -> u64 {
+pub(super) fn whole_seconds(duration: std::time::Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::Call;
-use portcullis_runtime::manifest::OperationType;
+use portcullis_runtime::manifest::{AuthMethod, Operation, OperationType};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use zeroize::Zeroize;
@@ -110,7 +110,7 @@ impl Gateway {
         })
     }
 
-    /// In this order: a usable connection, valid arguments, an approval, complete credentials.
+    /// In this order: a usable connection, valid arguments, granted scopes, an approval, complete credentials.
     async fn next(
         &self,
         project: ProjectId,
@@ -126,8 +126,11 @@ impl Gateway {
         if let Err(error) = arguments::check(operation, arguments) {
             return Ok(Next::Refuse(error));
         }
+        if let Some(error) = connection.and_then(|connection| insufficient_scope(operation, connection)) {
+            return Ok(Next::Refuse(error));
+        }
         if requires_approval(operation) {
-            return Ok(Next::Approve(approval_required(target)));
+            return Ok(Next::Approve(approval_required(target, connection)));
         }
         let epoch = self.inner.store.epoch();
         let mut opened = match connection {
@@ -177,7 +180,28 @@ fn rate(
     Some((key, limit))
 }
 
-fn approval_required(target: &Target) -> Value {
+/// The refusal of an operation that needs scopes which the connection's consent didn't grant.
+fn insufficient_scope(operation: &Operation, connection: &Connection) -> Option<ToolError> {
+    let granted = connection.scopes.as_deref().unwrap_or_default();
+    let missing: Vec<&String> =
+        operation.required_scopes.iter().filter(|scope| !granted.contains(scope)).collect();
+    if connection.mode != AuthMethod::OAuth2 || missing.is_empty() {
+        return None;
+    }
+    let slug = connection.slug.as_str();
+    let listed: Vec<&str> = missing.iter().map(|scope| scope.as_str()).collect();
+    let message = format!(
+        "the operation {} needs scopes that the connection {slug:?} wasn't granted: {}. Nothing was sent. Reconnect it to \
+         grant them",
+        operation.name,
+        listed.join(", ")
+    );
+    let details = json!({"missing": missing, "granted": granted, "connection": slug});
+    Some(ToolError::new("INSUFFICIENT_SCOPE", message).with(details))
+}
+
+/// The account is named, so that nobody approves a call of another one than they think of.
+fn approval_required(target: &Target, connection: Option<&Connection>) -> Value {
     let operation = target.operation();
     let (tool, integration) = (operation.name.as_str(), target.integration());
     let why = match operation.operation_type {
@@ -187,6 +211,8 @@ fn approval_required(target: &Target) -> Value {
     json!({
         "status": "approval_required",
         "tool": super::super::names::tool_slug(integration, tool),
+        "connection": connection.map(|connection| connection.slug.as_str()),
+        "account": connection.and_then(|connection| connection.identity.as_deref()),
         "message": format!(
             "a person must approve each call of {integration}'s operation {tool}, since {why}. Nothing was sent. This server \
              can't take approvals yet: only a manifest with \"requiresApproval\": false on the operation lets it run"

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::credentials::{Opened, missing};
+use portcullis_runtime::manifest::AuthMethod;
+
+use super::super::credentials::{ACCESS_TOKEN, Opened, missing};
 use super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
 use crate::integrations::Served;
@@ -19,8 +21,12 @@ pub(super) enum Readiness {
 impl Gateway {
     /// The connection with what is wrong with it now: its integration is gone or broken, or its connector needs credentials
     /// that it hasn't. Only what claims to be usable, or failed, is looked at.
-    pub(super) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
-        if !matches!(connection.status, ConnectionStatus::Active | ConnectionStatus::Failed) {
+    pub(in crate::gateway) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
+        let connection = self.without_lapsed_consent(connection).await?;
+        // One whose consent brought nothing has no token, and says itself why.
+        let has_no_token =
+            connection.mode == AuthMethod::OAuth2 && connection.status == ConnectionStatus::Failed;
+        if has_no_token || !matches!(connection.status, ConnectionStatus::Active | ConnectionStatus::Failed) {
             return Ok(connection);
         }
         let fields = self.inner.store.connection_fields(connection.project, connection.id).await?;
@@ -60,6 +66,9 @@ impl Gateway {
         if missing.is_empty() {
             return Ok(Readiness::Ready(served, opened));
         }
+        if connection.mode == AuthMethod::OAuth2 && !opened.secrets.contains_key(ACCESS_TOKEN) {
+            return Ok(Readiness::Unusable("it has no token: reconnect it to give consent".to_owned()));
+        }
         Ok(Readiness::Unusable(format!(
             "the connector now also needs: {}; update the connection's credentials",
             missing.join(", ")
@@ -67,7 +76,11 @@ impl Gateway {
     }
 
     /// What is served of an integration: not found if there is none, a conflict if it never loaded.
-    pub(super) async fn served(&self, project: ProjectId, slug: &str) -> Result<Arc<Served>, GatewayError> {
+    pub(in crate::gateway) async fn served(
+        &self,
+        project: ProjectId,
+        slug: &str,
+    ) -> Result<Arc<Served>, GatewayError> {
         let integration = self.inner.registry.integration(project, slug).await?;
         let integration = integration.ok_or_else(|| GatewayError::NotFound(format!("integration {slug}")))?;
         integration.served.clone().ok_or_else(|| {

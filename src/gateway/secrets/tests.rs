@@ -57,7 +57,7 @@ async fn a_secret_that_a_connection_reads_is_not_deleted() {
         }
         other => panic!("{other:?}"),
     }
-    bench.store.delete_connection(bench.project, connection.id).await.unwrap();
+    bench.store.delete_connection(bench.project, connection.id, None).await.unwrap();
     bench.gateway.delete_secret(&admin, "clay").await.unwrap();
 }
 

@@ -158,6 +158,8 @@ async fn a_change_can_clear_and_replace(database: TestDatabase) {
         status: Some(ConnectionStatus::Failed),
         last_error: Some(Some("401".to_owned())),
         identity: Some(Some("octocat".to_owned())),
+        scopes: Some(Some(vec!["repo".to_owned()])),
+        expires_at: Some(Some(Timestamp(3_000))),
         visibility: Some(Visibility::Project),
         fields: Some((vec![FieldKind::Credential], vec![token.clone()])),
     };
@@ -169,6 +171,8 @@ async fn a_change_can_clear_and_replace(database: TestDatabase) {
         status: ConnectionStatus::Failed,
         last_error: Some("401".to_owned()),
         identity: Some("octocat".to_owned()),
+        scopes: Some(vec!["repo".to_owned()]),
+        expires_at: Some(Timestamp(3_000)),
         visibility: Visibility::Project,
         updated_at: changed.updated_at,
         ..old.clone()
@@ -197,11 +201,11 @@ async fn fields_go_with_their_connection(database: TestDatabase) {
     let field = credential("token", FieldContent::Sealed(sealed("k", b"x")));
     store.insert_connection(&doomed, &[field]).await.unwrap();
     let other = store.create_project("other").await.unwrap().id;
-    assert!(!store.delete_connection(other, doomed.id).await.unwrap());
+    assert!(!store.delete_connection(other, doomed.id, None).await.unwrap());
     assert_eq!(store.connection_fields(other, doomed.id).await.unwrap().len(), 0);
     assert_eq!(store.connection_fields(project, doomed.id).await.unwrap().len(), 1);
-    assert!(store.delete_connection(project, doomed.id).await.unwrap());
-    assert!(!store.delete_connection(project, doomed.id).await.unwrap());
+    assert!(store.delete_connection(project, doomed.id, None).await.unwrap());
+    assert!(!store.delete_connection(project, doomed.id, None).await.unwrap());
     assert_eq!(store.connection_fields(project, doomed.id).await.unwrap().len(), 0);
     assert!(database.rows("SELECT field FROM connection_fields").await.is_empty());
 }

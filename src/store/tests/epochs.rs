@@ -34,7 +34,7 @@ async fn each_change_begins_an_epoch_and_wakes_those_who_wait(database: TestData
     has_begun(&store, "insert_connection");
     store.change_connection(project, connection.id, &ConnectionChange::default()).await.unwrap();
     has_begun(&store, "change_connection");
-    store.delete_connection(project, connection.id).await.unwrap();
+    store.delete_connection(project, connection.id, None).await.unwrap();
     has_begun(&store, "delete_connection");
     store.put_secret(project, "clay", "…", &sealed("k", b"x")).await.unwrap();
     has_begun(&store, "put_secret");
@@ -58,7 +58,7 @@ async fn what_changes_nothing_begins_no_epoch(database: TestDatabase) {
     let epoch = store.epoch();
     assert!(store.create_project("default").await.is_err());
     assert!(!store.revoke_key(project, none).await.unwrap());
-    assert!(!store.delete_connection(project, none).await.unwrap());
+    assert!(!store.delete_connection(project, none, None).await.unwrap());
     assert!(!store.delete_secret(project, "none").await.unwrap());
     assert!(!store.delete_upload(project, &slug("none")).await.unwrap());
     assert!(!store.delete_project(ProjectId(none)).await.unwrap());

@@ -23,11 +23,17 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Ours, for servers that don't mind being root's.
+    pub(crate) fn ours() -> Result<Account> {
+        let ours = fs::metadata("/proc/self").context("can't see who this process runs as")?;
+        Ok(Account { uid: ours.uid(), gid: ours.gid(), is_ours: true })
+    }
+
     /// Ours; where we are root the account `name`, or `nobody` where there is none of that name.
     pub(crate) fn for_server(name: &str) -> Result<Account> {
-        let ours = fs::metadata("/proc/self").context("can't see who this process runs as")?;
-        if ours.uid() != 0 {
-            return Ok(Account { uid: ours.uid(), gid: ours.gid(), is_ours: true });
+        let ours = Account::ours()?;
+        if ours.uid != 0 {
+            return Ok(ours);
         }
         let accounts = fs::read_to_string("/etc/passwd").context("can't read /etc/passwd")?;
         Ok(find(&accounts, name).unwrap_or(NOBODY))

@@ -13,15 +13,22 @@
 //! with the process that started it, however that ends, and leaves nothing behind.
 //!
 //! No SQL Server can be had from Debian: [`tds`] is one of the tests' own.
+//!
+//! For OAuth2 there are [`Oidc`], npm's oidc-provider with its pages, and a [`Browser`] to go through them with; and
+//! [`oauth`], a provider of the tests' own that misbehaves as a test wants.
 
 mod account;
+mod browser;
 mod certificates;
 mod database;
 mod engine;
 mod folder;
 mod hold;
+mod http1;
 mod keeper;
 mod mariadb;
+pub mod oauth;
+mod oidc;
 mod postgres;
 mod programs;
 mod server;
@@ -29,9 +36,11 @@ pub mod tds;
 
 use std::sync::OnceLock;
 
+pub use crate::browser::Browser;
 pub use crate::database::Database;
 pub use crate::engine::Engine;
 pub use crate::hold::hold;
+pub use crate::oidc::{Oidc, OidcClient};
 pub use crate::programs::find as find_program;
 pub use crate::server::Server;
 
