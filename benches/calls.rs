@@ -1,6 +1,7 @@
 //! What a sandboxed call costs: each figure beside what it is compared with, measured in turns in one run.
 //!
-//! `cargo bench --bench calls` prints the first table of BENCHMARKS.md and fails where a ratio passes its bound.
+//! `cargo bench --bench calls` prints the first table of BENCHMARKS.md and fails where a ratio passes its bound;
+//! `cargo bench --bench calls -- http` measures one part of it (`calls`, `http`, `in_flight` or `throughput`).
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -24,10 +25,14 @@ use table::{Table, median, timed};
 fn main() {
     portcullis_runtime::init();
     let mut table = Table::default();
-    calls(&mut table);
-    http(&mut table);
-    in_flight(&mut table);
-    throughput(&mut table);
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let parts: [(&str, fn(&mut Table)); 4] =
+        [("calls", calls), ("http", http), ("in_flight", in_flight), ("throughput", throughput)];
+    for (name, measure) in parts {
+        if asked.is_empty() || asked.iter().any(|one| one == name) {
+            measure(&mut table);
+        }
+    }
     table.finish();
 }
 

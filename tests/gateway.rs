@@ -23,6 +23,8 @@ mod integrations;
 mod loopback;
 #[path = "gateway/matrix.rs"]
 mod matrix;
+#[path = "gateway/oauth/mod.rs"]
+mod oauth;
 #[path = "gateway/operations.rs"]
 mod operations;
 #[path = "gateway/reload.rs"]

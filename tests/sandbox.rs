@@ -6,6 +6,8 @@ mod bench;
 mod cache;
 #[path = "sandbox/compile.rs"]
 mod compile;
+#[path = "sandbox/early.rs"]
+mod early;
 #[path = "sandbox/endurance.rs"]
 mod endurance;
 #[path = "sandbox/hostile_peer.rs"]

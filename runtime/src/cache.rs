@@ -16,11 +16,15 @@ use crate::isolate::{Image, stamp};
 use crate::package::{Code, Language};
 
 /// The format of an entry; part of every key, so that another format is another entry.
-const FORMAT: &str = "portcullis bytecode 1";
+const FORMAT: &str = "portcullis bytecode 2";
 const KEY_FILE: &str = "key";
 const MAC_LEN: usize = 32;
-/// An entry's MAC, flags and the length of its bytecode.
-const HEADER_LEN: usize = MAC_LEN + 1 + 4;
+/// What follows an entry's MAC: flags and the length of its bytecode.
+const HEADER_LEN: usize = 1 + 4;
+/// The flag of a module.
+const MODULE: u8 = 1;
+/// The flag of [`Image::early`].
+const EARLY: u8 = 2;
 /// The largest entry that is read, in bytes.
 const MAX_ENTRY: u64 = 32 * 1024 * 1024;
 
@@ -79,14 +83,15 @@ impl BytecodeCache {
             tracing::warn!(entry = name, "a bytecode cache entry is not genuine; compiling anew");
             return None;
         }
-        let (&[module, a, b, c, d], rest) = body.split_first_chunk::<5>()?;
+        let (&[flags, a, b, c, d], rest) = body.split_first_chunk::<HEADER_LEN>()?;
         let bytecode_len = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
         let (bytecode, positions) = rest.split_at_checked(bytecode_len)?;
         Some(Image {
             language: code.language(),
-            module: module == 1,
+            module: flags & MODULE != 0,
             bytecode: bytecode.to_vec(),
             positions: positions.to_vec(),
+            early: flags & EARLY != 0,
         })
     }
 
@@ -95,7 +100,8 @@ impl BytecodeCache {
         let name = entry_name(code);
         let mut entry = Vec::with_capacity(HEADER_LEN + image.bytecode.len() + image.positions.len());
         let Ok(bytecode_len) = u32::try_from(image.bytecode.len()) else { return };
-        entry.push(u8::from(image.module));
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        entry.push(flag(image.module, MODULE) | flag(image.early, EARLY));
         entry.extend_from_slice(&bytecode_len.to_le_bytes());
         entry.extend_from_slice(&image.bytecode);
         entry.extend_from_slice(&image.positions);
@@ -185,7 +191,13 @@ mod tests {
     }
 
     fn image() -> Image {
-        Image { language: Language::TypeScript, module: true, bytecode: vec![1, 2, 3], positions: vec![9] }
+        Image {
+            language: Language::TypeScript,
+            module: true,
+            bytecode: vec![1, 2, 3],
+            positions: vec![9],
+            early: true,
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Serve {
         let listener = listener.map_err(|error| ServeFlags::listen_failure(address, &error))?;
         let bound = listener.local_addr().map_err(|error| ServeFlags::listen_failure(address, &error))?;
         let lock = self.flags.store.lock()?;
-        let config = self.flags.gateway()?;
+        let config = self.flags.gateway(bound)?;
         let (engine, cache_problem) = self.flags.engine()?;
         if let Some(problem) = cache_problem {
             tracing::warn!("{problem}; compiling without it (--cache-dir names another, --no-cache none)");

@@ -48,6 +48,10 @@ struct ServerFlags {
     /// The address that others reach the server by, https://portcullis.example.com [default: the one listened on]
     #[arg(long, value_name = "URL", env = "PORTCULLIS_PUBLIC_URL", hide_env_values = true, value_parser = public_url)]
     public_url: Option<Url>,
+    /// Let consents end at pages of this origin, https://app.example.com; repeatable
+    #[arg(long, value_name = "ORIGIN", env = "PORTCULLIS_CALLBACK_ORIGIN", hide_env_values = true,
+        value_delimiter = ',', value_parser = origin)]
+    callback_origin: Vec<String>,
     /// A proxy in front terminates TLS; clients' addresses are read from its X-Forwarded-For
     #[arg(long, env = "PORTCULLIS_BEHIND_PROXY", hide_env_values = true, value_parser = BoolishValueParser::new())]
     behind_proxy: bool,
@@ -173,8 +177,8 @@ impl ServeFlags {
         Duration::from_millis(self.server.drain_ms)
     }
 
-    /// The settings of the gateway.
-    pub(crate) fn gateway(&self) -> Result<GatewayConfig, Failure> {
+    /// The settings of a gateway that listens on `bound`.
+    pub(crate) fn gateway(&self, bound: SocketAddr) -> Result<GatewayConfig, Failure> {
         let calls = &self.calls;
         let of_project = calls.max_calls_per_project.unwrap_or((calls.max_calls * 5 / 8).max(1));
         if of_project > calls.max_calls {
@@ -190,6 +194,8 @@ impl ServeFlags {
             max_queue_time: Duration::from_millis(calls.max_queue_ms),
             execution_age: Duration::from_secs(u64::from(calls.execution_days) * 24 * 3600),
             execution_count: calls.execution_count,
+            public_url: self.address(bound),
+            callback_origins: self.server.callback_origin.clone(),
         })
     }
 
@@ -306,6 +312,14 @@ fn public_url(text: &str) -> Result<Url, String> {
         return Err("it must end before any ? or #".to_owned());
     }
     Ok(url)
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let url = http_url(text)?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("it must end after the host or port".to_owned());
+    }
+    Ok(url.origin().ascii_serialization())
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

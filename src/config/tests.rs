@@ -47,6 +47,7 @@ fn example(arg: &Arg) -> (String, String) {
     let text = match arg.get_long().unwrap() {
         "listen" => "127.0.0.1:9",
         "public-url" | "otlp-endpoint" => "https://example.com/a",
+        "callback-origin" => "https://example.com",
         "log" => "debug",
         "log-format" => "json",
         name if arg.get_value_parser().type_id() != std::any::TypeId::of::<String>()
@@ -186,7 +187,9 @@ fn people_are_told_an_address_that_they_can_type() {
 
 #[test]
 fn one_project_leaves_room_for_others() {
-    let of = |arguments: &[&str]| flags_of("", arguments).gateway().map_err(|failure| failure.message);
+    let of = |arguments: &[&str]| {
+        flags_of("", arguments).gateway("127.0.0.1:7400".parse().unwrap()).map_err(|failure| failure.message)
+    };
     let default = crate::gateway::GatewayConfig::default();
     let config = of(&[]).unwrap();
     assert_eq!(format!("{config:?}"), format!("{default:?}"), "the flags' defaults are the gateway's own");

@@ -6,7 +6,7 @@ mod given;
 mod room;
 mod shown;
 mod slug;
-mod test;
+pub(in crate::gateway) mod test;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub(crate) use self::given::GivenCredential;
+use self::validate::Problems;
+use super::oauth::device::DevicePrompt;
 use super::oauth::revoke::Revoked;
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
@@ -33,8 +35,31 @@ pub(crate) struct NewConnection {
     pub(crate) description: Option<String>,
     pub(crate) credentials: BTreeMap<String, GivenCredential>,
     pub(crate) config: Map<String, Value>,
+    /// Where the person is sent after a consent.
     pub(crate) callback_url: Option<String>,
     pub(crate) visibility: Visibility,
+    /// The OAuth2 app to connect with, by its name.
+    pub(crate) oauth_app: Option<String>,
+    /// The OAuth2 scopes to ask for; those of the manifest if absent.
+    pub(crate) scopes: Option<Vec<String>>,
+}
+
+/// A connection, and where its user gives consent, where that is needed.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) connection: Connection,
+    pub(crate) redirect_url: Option<String>,
+    /// What the user enters there, where that is on another device.
+    pub(crate) device: Option<DevicePrompt>,
+}
+
+/// How a connection gets new tokens.
+#[derive(Default)]
+pub(crate) struct Refresh {
+    /// Also where the token that it holds is still good.
+    pub(crate) force: bool,
+    /// Where the person is sent after a consent.
+    pub(crate) callback_url: Option<String>,
 }
 
 /// What of a connection its owner changes; absent stays.
@@ -101,26 +126,30 @@ impl Gateway {
         self.disconnect(&connection).await?.ok_or_else(|| no_connection(id))
     }
 
-    /// Gets new tokens. Only OAuth2 connections have any; others are a conflict that says so.
+    /// Gets new tokens, by those that the connection holds or else by another consent. Only OAuth2 connections have any;
+    /// others are a conflict that says so.
     pub(crate) async fn refresh_connection(
         &self,
         identity: &Identity,
         id: Uuid,
-        _force: bool,
-    ) -> Result<Connection, GatewayError> {
+        refresh: Refresh,
+    ) -> Result<Connected, GatewayError> {
         let connection = self.managed(identity, id).await?;
-        match connection.mode {
-            AuthMethod::OAuth2 => Err(oauth_not_configured()),
-            mode => Err(GatewayError::Conflict {
+        if connection.mode != AuthMethod::OAuth2 {
+            return Err(GatewayError::Conflict {
                 code: "NOT_OAUTH",
                 message: format!(
                     "connection {} holds credentials of mode {}, which are not refreshed: change its credentials instead",
                     connection.slug,
-                    mode_name(mode),
+                    mode_name(connection.mode),
                 ),
                 details: None,
-            }),
+            });
         }
+        let mut problems = Problems::default();
+        refresh.callback_url.iter().for_each(|url| problems.callback(&self.inner.config, url));
+        problems.into_result()?;
+        self.refresh_or_reconnect(identity, connection, refresh).await
     }
 
     /// The connection as it is stored, if the caller sees it.
@@ -159,15 +188,6 @@ fn no_connection(id: Uuid) -> GatewayError {
 
 fn conflict(message: String) -> GatewayError {
     GatewayError::Conflict { code: "CONFLICT", message, details: None }
-}
-
-fn oauth_not_configured() -> GatewayError {
-    GatewayError::Unprocessable {
-        code: "OAUTH_NOT_CONFIGURED",
-        message: "this server has no OAuth2 client for the integration: connect with another of its modes"
-            .to_owned(),
-        details: None,
-    }
 }
 
 /// The mode as the API spells it.

@@ -47,6 +47,10 @@ pub(crate) struct GatewayConfig {
     pub(crate) execution_age: Duration,
     /// How many executions of each project are kept.
     pub(crate) execution_count: u64,
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) public_url: String,
+    /// The origins that browsers may be sent to after a consent, such as `https://app.example.com`.
+    pub(crate) callback_origins: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -58,6 +62,8 @@ impl Default for GatewayConfig {
             max_queue_time: Duration::from_secs(10),
             execution_age: Duration::from_secs(30 * 24 * 3600),
             execution_count: 1_000_000,
+            public_url: "http://127.0.0.1:7400".to_owned(),
+            callback_origins: Vec::new(),
         }
     }
 }
@@ -79,6 +85,8 @@ pub(crate) struct Parts {
     pub(crate) fairness: fairness::Fairness,
     pub(crate) catalogs: catalog::Catalogs,
     pub(in crate::gateway) approvals: approvals::Approvals,
+    /// Notes consents that never came.
+    _lapse: AbortOnDropHandle<()>,
     pub(in crate::gateway) tokens: oauth::refresh::TokenKeeper,
     /// What is done for tokens beside calls. It holds the gateway only while it does something.
     token_work: OnceLock<AbortOnDropHandle<()>>,
@@ -98,6 +106,7 @@ impl Gateway {
         let recorder = recorder::Recorder::start(store.clone(), &config);
         let fairness = fairness::Fairness::new(&config);
         let catalogs = catalog::Catalogs::default();
+        let _lapse = oauth::lapse::watch(store.clone());
         let inner = Arc::new(Parts {
             config,
             engine,
@@ -108,6 +117,7 @@ impl Gateway {
             fairness,
             catalogs,
             approvals: approvals::Approvals::default(),
+            _lapse,
             tokens: oauth::refresh::TokenKeeper::default(),
             token_work: OnceLock::new(),
             approval_work: OnceLock::new(),
@@ -120,6 +130,11 @@ impl Gateway {
     /// The store, for readiness.
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The address that browsers reach the server by, without a slash at its end.
+    pub(crate) fn public_url(&self) -> &str {
+        &self.inner.config.public_url
     }
 
     /// Takes no new calls, waits for those in flight for so long at most, then cancels them and waits for their end; writes

@@ -61,6 +61,14 @@ impl Gateway {
                 details: Some(json!({"connections": connections})),
             });
         }
+        let apps = store.oauth_apps_of_secret(identity.project, name).await?;
+        if !apps.is_empty() {
+            return Err(GatewayError::Conflict {
+                code: "SECRET_IN_USE",
+                message: format!("OAuth2 apps read the secret {name:?}: {}", apps.join(", ")),
+                details: Some(json!({"oauth_apps": apps})),
+            });
+        }
         if store.delete_secret(identity.project, name).await? {
             Ok(())
         } else {
@@ -96,7 +104,7 @@ fn check_value(value: &str) -> Result<(), GatewayError> {
 }
 
 /// What may be shown of a value: of a short one, nothing.
-fn mask(value: &str) -> String {
+pub(super) fn mask(value: &str) -> String {
     let n_characters = value.chars().count();
     let n_hidden = if n_characters < MIN_SHOWN { n_characters } else { n_characters - 4 };
     DOTS.chars().chain(value.chars().skip(n_hidden)).collect()

@@ -1,6 +1,6 @@
 //! Connections: accounts at integrations, with their credentials.
 
-mod bodies;
+pub(super) mod bodies;
 
 use std::sync::Arc;
 
@@ -83,10 +83,14 @@ async fn list(
 /// Connect an account
 ///
 /// The credentials are tested first. Where the test fails nothing is stored, and the answer has the connector's own words.
+///
+/// With the mode `oauth` the connection is `PENDING` until its user has given consent: send their browser to `redirect_url`
+/// within 10 minutes. It ends at `callback_url`, or at a page that sends its opener the message
+/// `{type: "portcullis:connection", connection_id, status}` and closes.
 #[utoipa::path(post, path = "/api/tools/connections", tag = "Connections", operation_id = "create_connection",
     request_body = NewConnectionBody,
     responses(
-        (status = 201, description = "It is connected.", body = Connected),
+        (status = 201, description = "It is connected, or waits for a consent.", body = Connected),
         (status = 404, description = "There is no such integration.", body = ErrorBody),
         (status = 409, description = "The slug is taken.", body = ErrorBody),
         (status = 422, description = "Credentials are missing or unknown, the mode isn't supported, or the test failed (`CONNECTION_TEST_FAILED`).", body = ErrorBody),
@@ -96,8 +100,8 @@ async fn create(
     State(app): State<Arc<App>>,
     JsonOf(body): JsonOf<NewConnectionBody>,
 ) -> Answer<impl IntoResponse> {
-    let connection = app.gateway.create_connection(&identity, body.into()).await?;
-    Ok((StatusCode::CREATED, Json(Connected::from(connection))))
+    let connected = app.gateway.create_connection(&identity, body.into()).await?;
+    Ok((StatusCode::CREATED, Json(Connected::from(connected))))
 }
 
 /// One connection
@@ -165,7 +169,9 @@ async fn test(identity: Identity, State(app): State<Arc<App>>, PathId(id): PathI
 
 /// Refresh a connection's tokens
 ///
-/// Only OAuth2 connections have any.
+/// Only OAuth2 connections have any. Without `force`, a token that is still good is left alone. Where the tokens that the
+/// connection holds bring no new ones, or an operation needs scopes that weren't granted, `redirect_url` leads to a consent;
+/// until it is given, what works goes on working.
 #[utoipa::path(post, path = "/api/tools/connections/{id}/refresh", tag = "Connections", operation_id = "refresh_connection",
     params(PathId), request_body = Option<RefreshBody>,
     responses(
@@ -179,6 +185,7 @@ async fn refresh(
     PathId(id): PathId,
     MaybeJsonOf(body): MaybeJsonOf<RefreshBody>,
 ) -> Answer<Json<Connected>> {
-    let connection = app.gateway.refresh_connection(&identity, id, body.unwrap_or_default().force).await?;
-    Ok(Json(connection.into()))
+    let refresh = body.unwrap_or_default().into();
+    let connected = app.gateway.refresh_connection(&identity, id, refresh).await?;
+    Ok(Json(connected.into()))
 }

@@ -177,6 +177,36 @@ impl IntoParams for PathSlug {
     }
 }
 
+/// The path's two parameters, an integration's slug and the name of one of its OAuth2 apps.
+pub(super) struct PathApp {
+    pub(super) slug: String,
+    pub(super) name: String,
+}
+
+impl FromRequestParts<Arc<App>> for PathApp {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        let nothing = || ApiError::not_found("there is nothing at this path");
+        let parameters = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| nothing())?;
+        let text = |name: &str| {
+            let found = parameters.iter().find(|(own, _)| *own == name);
+            found.map(|(_, value)| value.to_owned()).filter(|value| !value.contains('\0')).ok_or_else(nothing)
+        };
+        Ok(Self { slug: text("slug")?, name: text("name")? })
+    }
+}
+
+impl IntoParams for PathApp {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let slug =
+            || ObjectBuilder::new().pattern(Some(SLUG_PATTERN)).min_length(Some(1)).max_length(Some(40));
+        let mut parameters = path_parameter("slug", "The integration's slug.", slug());
+        parameters.extend(path_parameter("name", "The app's name.", slug()));
+        parameters
+    }
+}
+
 /// The path's one parameter, a workspace secret's name.
 pub(super) struct PathSecret(pub(super) String);
 

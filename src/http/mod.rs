@@ -13,6 +13,8 @@ mod keys;
 mod limiter;
 mod middleware;
 mod multipart;
+mod oauth;
+mod oauth_apps;
 mod openapi;
 mod operations;
 mod prefer;
@@ -80,12 +82,15 @@ fn router(gateway: Gateway, metrics: Metrics, config: HttpConfig, shutdown: Canc
     let (routes, document) = routes().split_for_parts();
     let document = openapi::complete(document);
     let page = docs::page(&document).into();
-    let methods = Arc::new(openapi::allowed_methods(&document));
+    let mut methods = openapi::allowed_methods(&document);
+    methods.extend(oauth::allowed_methods());
+    let methods = Arc::new(methods);
     let document = document.to_string().into();
     let limiter = FailureLimiter::new();
     let app = Arc::new(App { gateway, metrics, config, limiter, shutdown, document, page });
     routes
         .merge(docs::routes())
+        .merge(oauth::routes())
         .fallback(middleware::no_such_path)
         .layer(axum::middleware::from_fn_with_state(methods, middleware::around))
         .with_state(app)
@@ -101,6 +106,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(run::routes())
         .merge(approvals::routes())
         .merge(executions::routes())
+        .merge(oauth_apps::routes())
         .merge(secrets::routes())
         .merge(keys::routes())
         .merge(project::routes())

@@ -21,9 +21,10 @@ person is a 404, as if it didn't exist. Each answer has the header `x-request-id
 in the server's log.";
 
 /// The resources, in the order in which they are shown.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("Integrations", "Connectors that the project can use: folders on the server, and uploads."),
     ("Connections", "Accounts at integrations, with their credentials."),
+    ("OAuth2 apps", "The clients that OAuth2 connections of an integration are made with."),
     ("Tools", "What agents call: the catalog, and running its tools."),
     ("Approvals", "Calls that a person must confirm before anything of them is sent."),
     ("Executions", "The record of each call."),

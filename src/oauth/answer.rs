@@ -3,6 +3,7 @@
 //! RFC 6749 wants a JSON object with an error's own status. There are servers that send forms, errors with status 200,
 //! numbers as text, and lists of scopes in three spellings.
 
+use std::fmt;
 use std::time::Duration;
 
 use portcullis_runtime::Redactor;
@@ -31,8 +32,13 @@ pub(super) struct RawAnswer {
 }
 
 /// The members of an answer; its texts are wiped when it is dropped.
-#[derive(Debug)]
 pub(super) struct Members(Map<String, Value>);
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Drop for Members {
     fn drop(&mut self) {
@@ -113,7 +119,7 @@ impl Members {
             let message = "the authorization server's answer holds no access_token".to_owned();
             return Err(TokenError::Malformed { message });
         };
-        if access_token.chars().any(|c| c.is_control()) {
+        if access_token.chars().any(char::is_control) {
             let message = "the access_token in the authorization server's answer can't be sent".to_owned();
             return Err(TokenError::Malformed { message });
         }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use oauth2::basic::BasicClient;
@@ -60,7 +61,6 @@ pub(crate) enum Grant {
 }
 
 /// What a token endpoint gave.
-#[derive(Debug)]
 pub(crate) struct Tokens {
     pub(crate) access_token: Zeroizing<String>,
     pub(crate) refresh_token: Option<Zeroizing<String>>,
@@ -72,7 +72,6 @@ pub(crate) struct Tokens {
 }
 
 /// What a device authorization endpoint gave (RFC 8628).
-#[derive(Debug)]
 pub(crate) struct DeviceAuthorization {
     pub(crate) device_code: Zeroizing<String>,
     /// What the person types in.
@@ -82,6 +81,18 @@ pub(crate) struct DeviceAuthorization {
     pub(crate) expires_in: Duration,
     /// The pause between two polls.
     pub(crate) interval: Duration,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for DeviceAuthorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceAuthorization").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
 }
 
 /// Why an endpoint gave nothing. No message holds anything that was sent in secret.

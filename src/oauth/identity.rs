@@ -25,12 +25,35 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What an id token is held against.
 pub(crate) struct Expected<'a> {
-    /// The issuer's name, where it is known.
-    pub(crate) issuer: Option<&'a str>,
+    pub(crate) issuer: Issuer<'a>,
     pub(crate) client_id: &'a str,
     /// The nonce of the authorization request.
     pub(crate) nonce: Option<&'a str>,
     pub(crate) now: Timestamp,
+}
+
+/// Who may have issued it.
+#[derive(Clone, Copy)]
+pub(crate) enum Issuer<'a> {
+    /// The one of this name.
+    Named(&'a str),
+    /// One at the host of one of these URLs: those that the tokens came of.
+    At([&'a str; 2]),
+}
+
+impl Issuer<'_> {
+    fn is(self, name: &str) -> bool {
+        let host = |text: &str| {
+            let url = Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
+            url.host_str().map(str::to_owned)
+        };
+        match self {
+            Self::Named(own) => own == name,
+            Self::At(urls) => {
+                host(name).is_some_and(|name| urls.iter().any(|url| host(url).as_ref() == Some(&name)))
+            }
+        }
+    }
 }
 
 /// Whose account it is.
@@ -96,12 +119,10 @@ fn claims(token: &str) -> Option<Claims> {
 }
 
 fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), &'static str> {
-    let is_issuer = match expected.issuer {
-        Some(issuer) => claims.iss == issuer,
-        None => Url::parse(&claims.iss).is_ok_and(|url| url.scheme() == "https"),
-    };
-    if !is_issuer {
-        return Err("it was issued by another server");
+    if !expected.issuer.is(&claims.iss) {
+        return Err(
+            "it was issued by another server than the one that was asked (the manifest's \"issuer\" says which)",
+        );
     }
     if !claims.aud.contains(expected.client_id) {
         return Err("it was issued to another client");
@@ -150,7 +171,10 @@ mod tests {
         claims
     }
 
+    const URLS: [&str; 2] = ["https://id.example/authorize?a=b", "https://token.example:8443/token"];
+
     fn read(token: &str, issuer: Option<&str>) -> Result<Account, &'static str> {
+        let issuer = issuer.map_or(Issuer::At(URLS), Issuer::Named);
         account(token, &Expected { issuer, client_id: "c1", nonce: Some("n1"), now: NOW })
     }
 
@@ -190,7 +214,17 @@ mod tests {
         }
         assert!(read(&token(&claims(json!({"aud": ["c1"]}))), None).is_ok());
         assert!(read(&token(&claims(json!({"aud": ["c1", "c2"], "azp": "c1"}))), None).is_ok());
-        assert!(read(&token(&claims(json!({"iss": "http://id.example"}))), None).is_err());
+        for (iss, is_taken) in [
+            ("https://id.example", true),
+            ("https://id.example/tenant/v2", true),
+            ("https://token.example", true),
+            ("http://id.example", false),
+            ("https://evil.example", false),
+            ("https://id.example.evil.example", false),
+            ("id.example", false),
+        ] {
+            assert_eq!(read(&token(&claims(json!({"iss": iss}))), None).is_ok(), is_taken, "{iss}");
+        }
         assert!(
             read(&token(&claims(json!({"exp": 1_699_999_800.5}))), None).is_ok(),
             "within the clocks' skew"

@@ -23,6 +23,7 @@ pub(crate) mod integrations;
 pub(crate) mod keys;
 mod migrate;
 pub(crate) mod oauth_apps;
+mod oauth_devices;
 pub(crate) mod oauth_flows;
 pub(crate) mod oauth_grants;
 pub(crate) mod oauth_refresh;

@@ -282,7 +282,7 @@ impl Store {
     }
 
     /// Runs a statement that changes a row where nobody was quicker; whether it did.
-    async fn claim(&self, operation: &'static str, query: Query) -> Result<bool, StoreError> {
+    pub(super) async fn claim(&self, operation: &'static str, query: Query) -> Result<bool, StoreError> {
         let mut write = self.inner.database.begin(operation).await?;
         let n_changed = write.execute(query).await?;
         write.commit().await?;
@@ -320,7 +320,7 @@ async fn insert_flow(change: &mut Change<'_>, flow: &Flow) -> Result<(), StoreEr
     change.insert(query, || "the consent's state".to_owned()).await
 }
 
-fn flow_of(row: &AnyRow) -> Result<Flow, StoreError> {
+pub(super) fn flow_of(row: &AnyRow) -> Result<Flow, StoreError> {
     let fields = Fields::of("consent", row);
     let sealed = fields.optional_text("key_id")?.map(|_| fields.sealed()).transpose()?;
     Ok(Flow {

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::epochs::Change;
-use super::rows::{Fields, clean_optional, id, stored_count};
+use super::rows::{Fields, clean, clean_optional, id, stored_count};
 use super::{Store, StoreError};
 use crate::identity::ProjectId;
 use crate::time::Timestamp;
@@ -68,6 +68,26 @@ impl Store {
         let query = sqlx::query(SELECT).bind(id(project)).bind(id(connection));
         let row = self.inner.database.row("read the connection's grant", query).await?;
         row.as_ref().map(grant_of).transpose()
+    }
+
+    /// The slugs of the connections that were made with an app.
+    pub(crate) async fn connections_of_app(
+        &self,
+        project: ProjectId,
+        integration: &str,
+        app: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query(
+            "SELECT connections.slug FROM oauth_grants JOIN connections \
+             ON connections.project_id = oauth_grants.project_id AND connections.id = oauth_grants.connection_id \
+             WHERE oauth_grants.project_id = $1 AND connections.integration = $2 AND oauth_grants.app = $3 \
+             ORDER BY connections.slug",
+        )
+        .bind(id(project))
+        .bind(clean(integration))
+        .bind(clean(app));
+        let rows = self.inner.database.rows("look for users of the OAuth2 app", query).await?;
+        rows.iter().map(|row| Fields::of("connection", row).text("slug")).collect()
     }
 }
 

@@ -4,8 +4,9 @@
 
 use uuid::Uuid;
 
-use super::connections::{Connection, ConnectionChange, apply};
+use super::connections::{Connection, ConnectionChange, StoredField, apply, insert};
 use super::database::Query;
+use super::oauth_grants::{Grant, replace};
 use super::rows::{Fields, Statement, clean, id, stored_count};
 use super::{Store, StoreError};
 use crate::identity::ProjectId;
@@ -39,6 +40,34 @@ pub(crate) struct Setback {
 const HELD: &str = " WHERE refresh_holder = ";
 
 impl Store {
+    /// Adds a connection with its tokens and what they came of, all or nothing. Errors as [`Store::insert_connection`].
+    pub(crate) async fn insert_granted_connection(
+        &self,
+        connection: &Connection,
+        fields: &[StoredField],
+        grant: &Grant,
+    ) -> Result<(), StoreError> {
+        let mut change = self.begin_change("store the connection").await?;
+        insert(&mut change, connection, fields).await?;
+        replace(&mut change, grant).await?;
+        change.commit().await
+    }
+
+    /// Replaces a connection's tokens and what they came of; the connection as it is then, none if there is none. Errors as
+    /// [`Store::change_connection`].
+    pub(crate) async fn replace_grant(
+        &self,
+        grant: &Grant,
+        change: &ConnectionChange,
+    ) -> Result<Option<Connection>, StoreError> {
+        let mut transaction = self.begin_change("replace the connection's tokens").await?;
+        let changed = apply(&mut transaction, grant.project, grant.connection, change).await?;
+        let Some(connection) = changed else { return Ok(None) };
+        replace(&mut transaction, grant).await?;
+        transaction.commit().await?;
+        Ok(Some(connection))
+    }
+
     /// Takes the lease until then, unless another holds it or the tokens are of another generation by now.
     pub(crate) async fn take_refresh(
         &self,

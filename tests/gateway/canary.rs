@@ -45,7 +45,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
 }
 
 #[track_caller]
-fn is_silent(what: &str, bytes: &[u8], secrets: &[String]) {
+pub(crate) fn is_silent(what: &str, bytes: &[u8], secrets: &[String]) {
     for secret in secrets {
         for form in forms(secret) {
             let found = bytes.windows(form.len()).position(|window| window == form);

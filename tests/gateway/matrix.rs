@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Body;
-use crate::support::connectors::{connector, desk, desk_connection, echo, numbered};
+use crate::support::connectors::{connector, desk, desk_connection, echo, mailbox, numbered};
 use crate::support::process::key_in;
 use crate::support::upload::{Form, zip};
 use crate::support::{Client, Place, Response, on_each_store, random};
@@ -52,6 +52,9 @@ const RUN: Sent = Json(
     "{\"tool_calls\": [{\"id\": \"a\", \"type\": \"function\", \"function\": {\"name\": \"echo__go\", \"arguments\": \"{}\"}}]}",
 );
 
+const CONSENT: Sent = Json("{\"integration\": \"mailbox\", \"mode\": \"oauth\", \"name\": \"Mail\"}");
+const OAUTH_APP: Sent = Json("{\"client_id\": \"id\", \"client_secret\": \"a secret\"}");
+
 #[rustfmt::skip]
 const ROUTES: &[Row] = &[
     ("GET",    "/healthz",                                        Nothing,        [200; 8]),
@@ -71,8 +74,23 @@ const ROUTES: &[Row] = &[
     ("DELETE", "/api/integrations/{upload}",                      Nothing,        admins(204)),
     ("DELETE", "/api/integrations/{other_upload}",                Nothing,        admins(404)),
     ("DELETE", "/api/integrations/desk",                          Nothing,        admins(409)),
+    ("GET",    "/api/integrations/mailbox/oauth-apps",            Nothing,        admins(200)),
+    ("GET",    "/api/integrations/mailbox/oauth-apps/{app}",      Nothing,        admins(200)),
+    ("PUT",    "/api/integrations/mailbox/oauth-apps/{app}",      OAUTH_APP,      admins(200)),
+    ("DELETE", "/api/integrations/mailbox/oauth-apps/{app}",      Nothing,        admins(204)),
+    ("GET",    "/api/integrations/mailbox/oauth-apps/{other_app}", Nothing,       admins(404)),
+    ("DELETE", "/api/integrations/mailbox/oauth-apps/{other_app}", Nothing,       admins(404)),
+    ("POST",   "/api/integrations/mailbox/revoke-all",            Nothing,        admins(200)),
+    ("GET",    "/oauth/start?state=none",                         Nothing,        [404; 8]),
+    ("GET",    "/oauth/callback?state=none&code=x",               Nothing,        [404; 8]),
+    ("POST",   "/oauth/confirm",                                  Nothing,        [404; 8]),
     ("GET",    "/api/tools/connections",                          Nothing,        ANYONE),
     ("POST",   "/api/tools/connections",                          CONNECTION,     [401, 401, 201, 201, 201, 400, 201, 201]),
+    ("POST",   "/api/tools/connections",                          CONSENT,        [401, 401, 201, 201, 201, 400, 201, 201]),
+    ("POST",   "/api/tools/connections/{consent}/refresh",        Json("{}"),     adas(200)),
+    ("POST",   "/api/tools/connections/{consent}/test",           Nothing,        adas(200)),
+    ("DELETE", "/api/tools/connections/{consent}",                Nothing,        adas(204)),
+    ("POST",   "/api/tools/connections/{other_consent}/refresh",  Json("{}"),     NOWHERE),
     ("GET",    "/api/tools/connections/{private}",                Nothing,        adas(200)),
     ("GET",    "/api/tools/connections/{shared}",                 Nothing,        ANYONE),
     ("GET",    "/api/tools/connections/{other}",                  Nothing,        NOWHERE),
@@ -157,6 +175,9 @@ impl Stage {
         let (admin, ada, bob, service) =
             (server.admin(), server.user("ada"), server.user("bob"), server.service());
         let wrong = server.anyone().with_key(&format!("pc_{}", "x".repeat(43)));
+        for client in [&admin, &other] {
+            client.put("/api/integrations/mailbox/oauth-apps/default", json!({"client_id": "id"})).is(201);
+        }
         let callers = vec![
             server.anyone(),
             wrong,
@@ -191,6 +212,16 @@ impl Stage {
                 client.post("/api/keys", json!({"role": "user", "user": "zoe", "name": "x"})).is(201).json();
             made["id"].as_str().unwrap_or_else(|| panic!("{made:#}")).to_owned()
         };
+        let app = |client: &Client, name: &str| {
+            let body = json!({"client_id": "id", "client_secret": "a secret"});
+            let made = client.put(&format!("/api/integrations/mailbox/oauth-apps/{name}"), body);
+            assert!(made.status < 300, "{}", made.text());
+            name.to_owned()
+        };
+        let consent = |client: &Client| {
+            let made = client.connect(json!({"integration": "mailbox", "mode": "oauth", "name": "Mail"}));
+            made["id"].as_str().unwrap().to_owned()
+        };
         let execution = |client: &Client| {
             client.result("echo__go", json!({}));
             let list = client.get("/api/executions?limit=1").is(200).json();
@@ -215,6 +246,10 @@ impl Stage {
             "other_secret" => secret(&self.other, "theirs"),
             "key" => key(&self.admin),
             "other_key" => key(&self.other),
+            "consent" => consent(&self.ada),
+            "other_consent" => consent(&self.other_ada),
+            "app" => app(&self.admin, "ours"),
+            "other_app" => app(&self.other, "theirs"),
             "execution" => execution(&self.ada),
             "other_execution" => execution(&self.other_ada),
             "approval" => approval(&self.ada),
@@ -254,6 +289,7 @@ fn each_route_gives_each_role_its_status(place: &Place) {
     place.install("desk", &desk());
     place.install("echo", &echo());
     place.install("writer", &writer());
+    place.install("mailbox", &mailbox());
     let server = place.start();
     let stage = Stage::of(&server);
     let mut wrong = Vec::new();
@@ -282,6 +318,7 @@ fn anothers_thing_is_answered_as_none_at_all() {
     place.install("desk", &desk());
     place.install("echo", &echo());
     place.install("writer", &writer());
+    place.install("mailbox", &mailbox());
     let server = place.start();
     let stage = Stage::of(&server);
     for row in ROUTES.iter().filter(|row| row.1.contains('{') && !row.1.contains("missing")) {

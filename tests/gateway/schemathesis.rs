@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::Place;
-use crate::support::connectors::{desk, desk_connection, echo};
+use crate::support::connectors::{desk, desk_connection, echo, mailbox};
 
 /// The same as in xtask/src/schemathesis.rs.
 const PACKAGE: &str = "schemathesis==4.32.5";
@@ -15,10 +15,11 @@ const PACKAGE: &str = "schemathesis==4.32.5";
 const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";
 
 /// By default it takes 422 for the refusal of valid data. At these operations it is what the contract answers for what no
-/// schema can tell: a file that isn't a connector, credentials that this integration doesn't read.
+/// schema can tell: a file that isn't a connector, credentials that this integration doesn't read, a callback at an origin that
+/// nobody allowed, an app of an integration that knows no OAuth2.
 const SETTINGS: &str = r#"
 [[operations]]
-include-operation-id = ["upload_integration", "create_connection", "change_connection"]
+include-operation-id = ["upload_integration", "create_connection", "change_connection", "refresh_connection", "put_oauth_app"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 "#;
 
@@ -28,8 +29,11 @@ fn all_its_checks_find_nothing() {
     let place = Place::sqlite();
     place.install("desk", &desk());
     place.install("echo", &echo());
+    place.install("mailbox", &mailbox());
     let server = place.start();
     server.admin().connect(desk_connection("First", "k"));
+    server.admin().put("/api/integrations/mailbox/oauth-apps/default", json!({"client_id": "id"})).is(201);
+    server.admin().connect(json!({"integration": "mailbox", "mode": "oauth", "name": "Mail"}));
     server.admin().result("echo__go", json!({}));
     place.write("schemathesis.toml", SETTINGS);
     let key = place.admin_key.get().unwrap();

@@ -50,9 +50,13 @@ impl Host {
         }
     }
 
-    /// Attaches the call's socket and waits for the call; none when the gateway has gone.
-    pub(super) fn accept(&self, socket: File) -> Option<CallRequest> {
+    /// Attaches the call's socket.
+    pub(super) fn attach(&self, socket: File) {
         *self.channel.borrow_mut() = Some(Channel { socket, reader: FrameReader::new() });
+    }
+
+    /// Waits for the call; none when the gateway has gone.
+    pub(super) fn accept(&self) -> Option<CallRequest> {
         let frame = self.receive().ok().filter(|frame| frame.kind == Kind::Call)?;
         let mut call: CallRequest = frame.head().ok()?;
         *self.secrets.borrow_mut() = std::mem::take(&mut call.secrets);
@@ -83,9 +87,14 @@ impl Host {
         self.cpu_before.set(cpu_time());
     }
 
+    /// Processor time since the clock was started.
+    pub(super) fn cpu_used(&self) -> Duration {
+        cpu_time().saturating_sub(self.cpu_before.get())
+    }
+
     /// Whether the code has used up its processor time; called between bytecodes.
     pub(super) fn is_out_of_cpu(&self) -> bool {
-        let exceeded = cpu_time().saturating_sub(self.cpu_before.get()) > self.cpu_limit;
+        let exceeded = self.cpu_used() > self.cpu_limit;
         self.cpu_exceeded.set(exceeded);
         exceeded
     }

@@ -38,6 +38,8 @@ type Intrinsics = (
     intrinsic::WeakRef,
 );
 
+/// Code that takes more processor time than this to evaluate is evaluated when its call is there.
+const EARLY_CPU: Duration = Duration::from_millis(50);
 /// Heap left to the wording of an error once the limit is reached, in bytes.
 const HEAP_FOR_ERRORS: usize = 1024 * 1024;
 
@@ -63,6 +65,8 @@ pub struct Image {
     pub bytecode: Vec<u8>,
     /// A [`PositionMap`]'s bytes.
     pub positions: Vec<u8>,
+    /// Whether the code may be evaluated before its call is there: a process that is forked ahead then does so.
+    pub early: bool,
 }
 
 /// What an isolate may use.
@@ -96,6 +100,7 @@ struct Prelude {
     call: Persistent<Function<'static>>,
     describe: Persistent<Function<'static>>,
     missing: Persistent<Function<'static>>,
+    watch_clock: Persistent<Function<'static>>,
     parse: Persistent<Function<'static>>,
     to_json: Persistent<Function<'static>>,
 }
@@ -145,36 +150,44 @@ impl Isolate {
         self.host.seed();
     }
 
-    /// Waits on the socket for the call, carries it out, and answers. To be run once, in a process of its own.
-    pub fn run(&self, socket: File) {
+    /// Waits on the socket for the call, carries it out, and answers. To be run once, in a process of its own. Where `early`,
+    /// the code is evaluated before the call is there.
+    pub fn run(&self, socket: File, early: bool) {
         self.host.seed();
-        let Some(call) = self.host.accept(socket) else { return };
+        self.host.attach(socket);
         let host = Rc::clone(&self.host);
         self.heap.end_with(move || host.end(&failure(FailureKind::Memory, "out of memory", None)));
-        match self.context.with(|ctx| self.execute(&ctx, &call)) {
-            Ok(json) => self.host.succeed(&json),
-            Err(failure) => self.host.fail(&failure),
-        }
+        self.context.with(|ctx| {
+            let entry = early.then(|| self.entry(&ctx));
+            let Some(call) = self.host.accept() else { return };
+            let entry = entry.unwrap_or_else(|| self.entry(&ctx));
+            match entry.and_then(|entry| self.execute(&ctx, entry, &call)) {
+                Ok(json) => self.host.succeed(&json),
+                Err(failure) => self.host.fail(&failure),
+            }
+        });
     }
 
-    /// Evaluates the code and says what it lacks of a connector: the check that ends a compile.
-    pub fn inspect(&self) -> Result<(), Failure> {
+    /// Evaluates the code and says what it lacks of a connector: the check that ends a compile. Whether the code may be
+    /// evaluated early ([`Image::early`]): it comes to its end soon, and doesn't look at a clock that will have moved on when
+    /// the call is there.
+    pub fn inspect(&self) -> Result<bool, Failure> {
         self.context.with(|ctx| {
+            let watch_clock = self.restored(&ctx, &self.prelude.watch_clock)?;
+            let watch: Function<'_> = watch_clock.call(()).map_err(|error| self.failed(&ctx, error))?;
             let (entry, missing) = (self.entry(&ctx)?, self.restored(&ctx, &self.prelude.missing)?);
-            match missing.call::<_, Option<String>>((entry,)) {
-                Ok(None) => Ok(()),
-                Ok(Some(lacking)) => Err(failure(
-                    FailureKind::NotAConnector,
-                    &format!("the code doesn't define {lacking}"),
-                    None,
-                )),
-                Err(error) => Err(self.failed(&ctx, error)),
+            let was_quick = self.host.cpu_used() <= EARLY_CPU;
+            let lacking: Option<String> = missing.call((entry,)).map_err(|error| self.failed(&ctx, error))?;
+            if let Some(lacking) = lacking {
+                let message = format!("the code doesn't define {lacking}");
+                return Err(failure(FailureKind::NotAConnector, &message, None));
             }
+            let has_looked: bool = watch.call(()).map_err(|error| self.failed(&ctx, error))?;
+            Ok(was_quick && !has_looked)
         })
     }
 
-    fn execute(&self, ctx: &Ctx<'_>, call: &CallRequest) -> Result<String, Failure> {
-        let entry = self.entry(ctx)?;
+    fn execute<'js>(&self, ctx: &Ctx<'js>, entry: Value<'js>, call: &CallRequest) -> Result<String, Failure> {
         let returned = self
             .context_object(ctx, call)
             .and_then(|context| {
@@ -285,6 +298,7 @@ impl Prelude {
             call: function("call")?,
             describe: function("describe")?,
             missing: function("missing")?,
+            watch_clock: function("watchClock")?,
             parse: function("parse")?,
             to_json: function("toJson")?,
         })
@@ -339,7 +353,8 @@ pub fn compile_to_bytecode(compiled: &Compiled, language: Language) -> Result<Im
     context.with(|ctx| {
         match bytecode::write(&ctx, &compiled.script, bytecode::FILE_NAME, module).catch(&ctx) {
             Ok(bytecode) => {
-                Ok(Image { language, module, bytecode, positions: compiled.positions.to_bytes() })
+                let positions = compiled.positions.to_bytes();
+                Ok(Image { language, module, bytecode, positions, early: false })
             }
             Err(rquickjs::CaughtError::Exception(exception)) => Err(failure(
                 FailureKind::Thrown,

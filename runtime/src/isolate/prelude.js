@@ -341,5 +341,17 @@
 
   const toJson = (value) => stringify(value) ?? 'null';
 
-  return { api, call, describe, missing, parse, toJson, set };
+  // From here on it is noted whether code looks at the clock, of which `Date` is the only hand.
+  const watchClock = () => {
+    let date = globalThis.Date;
+    let wasRead = false;
+    defineProperty(globalThis, 'Date', {
+      get: () => ((wasRead = true), date),
+      set: (value) => void (date = value),
+      configurable: true,
+    });
+    return () => wasRead;
+  };
+
+  return { api, call, describe, missing, parse, toJson, set, watchClock };
 })

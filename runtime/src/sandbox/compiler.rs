@@ -37,9 +37,9 @@ fn compile_and_inspect(source: &str, language: Language) -> Result<Image, Compil
         let (line, column) = position.unwrap_or((1, 1));
         single(language, line, column, worded(failure))
     };
-    let image = compile_to_bytecode(&compiled, language).map_err(|failure| at_position(&failure))?;
+    let mut image = compile_to_bytecode(&compiled, language).map_err(|failure| at_position(&failure))?;
     let isolate = Isolate::load(&image, INSPECTION).map_err(|message| single(language, 1, 1, message))?;
-    isolate.inspect().map_err(|failure| at_position(&failure))?;
+    image.early = isolate.inspect().map_err(|failure| at_position(&failure))?;
     Ok(image)
 }
 
@@ -76,7 +76,7 @@ fn position_in(stack: &str, language: Language) -> Option<(u32, u32)> {
 
 fn compiled(image: &Image) -> Vec<u8> {
     let bytecode_len = u32::try_from(image.bytecode.len()).unwrap_or(u32::MAX);
-    let head = wire::Compiled { module: image.module, bytecode_len };
+    let head = wire::Compiled { module: image.module, early: image.early, bytecode_len };
     wire::encode(Kind::Compiled, &head, &[image.bytecode.as_slice(), &image.positions].concat())
 }
 

@@ -5,6 +5,7 @@ pub mod jail;
 mod memory;
 pub(crate) mod processes;
 pub(crate) mod supervisor;
+mod turns;
 pub mod wire;
 mod zygote;
 
@@ -24,7 +25,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::compile::CompileError;
 use crate::isolate::{Image, IsolateLimits};
@@ -269,12 +270,15 @@ pub(crate) struct CallProcess {
     reader: FrameReader,
     /// Shared with what may kill the process from another thread.
     pidfd: Option<std::sync::Arc<OwnedFd>>,
+    pid: Option<Pid>,
+    /// Whether the process was put on this thread's processor, for its next turn.
+    is_near: bool,
 }
 
 impl CallProcess {
     /// Waits for a zygote's word that the process is there.
     fn born(socket: UnixStream, deadline: Instant) -> Result<Self, WireError> {
-        let mut process = Self { socket, reader: FrameReader::new(), pidfd: None };
+        let mut process = Self::from_socket(socket);
         let frame = {
             let mut pidfd = None;
             let mut newborn = Newborn { socket: &process.socket, pidfd: &mut pidfd, deadline };
@@ -282,6 +286,7 @@ impl CallProcess {
             process.pidfd = pidfd.map(Into::into);
             frame
         };
+        process.pid = frame.head().ok().and_then(Pid::from_raw);
         if frame.kind == Kind::Born && process.pidfd.is_some() {
             Ok(process)
         } else {
@@ -291,11 +296,15 @@ impl CallProcess {
 
     /// A process that is only a socket, for tests and fuzzing of what reads from it.
     pub(crate) fn from_socket(socket: UnixStream) -> Self {
-        Self { socket, reader: FrameReader::new(), pidfd: None }
+        Self { socket, reader: FrameReader::new(), pidfd: None, pid: None, is_near: false }
     }
 
-    /// Writes a frame, all of it before the deadline, however slowly its peer reads.
+    /// Writes a frame, all of it before the deadline, however slowly its peer reads. It is the process's turn then.
     pub(crate) fn send(&mut self, frame: &[u8], deadline: Instant) -> io::Result<()> {
+        if let Some(pid) = self.pid {
+            turns::draw_near(pid);
+            self.is_near = true;
+        }
         Timed { socket: &self.socket, deadline }.write_all(frame)
     }
 
@@ -305,8 +314,15 @@ impl CallProcess {
         deadline: Instant,
         max_len: impl Fn(Kind) -> u64,
     ) -> Result<Frame, WireError> {
-        let mut timed = Timed { socket: &self.socket, deadline };
-        self.reader.read(&mut timed, max_len)
+        if let Some(pid) = self.pid.filter(|_| self.is_near) {
+            let soon = deadline.min(Instant::now() + turns::PATIENCE);
+            match self.reader.read(&mut Timed { socket: &self.socket, deadline: soon }, &max_len) {
+                Err(WireError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => turns::let_go(pid),
+                read => return read,
+            }
+            self.is_near = false;
+        }
+        self.reader.read(&mut Timed { socket: &self.socket, deadline }, max_len)
     }
 
     pub(crate) fn kill(&self) {
@@ -404,6 +420,7 @@ fn connector_command(image: &Image, limits: &Limits) -> ConnectorCommand {
     ConnectorCommand {
         typescript: image.language == Language::TypeScript,
         module: image.module,
+        early: image.early,
         bytecode_len: image.bytecode.len() as u64,
         image_len: (image.bytecode.len() + image.positions.len()) as u64,
         isolate: IsolateLimits { memory: limits.memory, stack: limits.stack, cpu_ms: whole_ms(limits.cpu) },
@@ -442,7 +459,13 @@ fn image_from(frame: &Frame, language: Language) -> Option<Image> {
     let head: wire::Compiled = frame.head().ok()?;
     let bytecode_len = usize::try_from(head.bytecode_len).ok()?;
     let (bytecode, positions) = frame.payload().split_at_checked(bytecode_len)?;
-    Some(Image { language, module: head.module, bytecode: bytecode.to_vec(), positions: positions.to_vec() })
+    Some(Image {
+        language,
+        module: head.module,
+        bytecode: bytecode.to_vec(),
+        positions: positions.to_vec(),
+        early: head.early,
+    })
 }
 
 fn compile_refusal(error: &WireError) -> String {

@@ -176,8 +176,13 @@ mod tests {
 
     #[test]
     fn a_connector_is_idle_after_its_last_call_and_not_before() {
-        let image =
-            Image { language: Language::TypeScript, module: false, bytecode: vec![], positions: vec![] };
+        let image = Image {
+            language: Language::TypeScript,
+            module: false,
+            bytecode: vec![],
+            positions: vec![],
+            early: false,
+        };
         let processes = ConnectorProcesses::new(image);
         let now = Instant::now();
         locked(&processes.state).n_calls = 7;

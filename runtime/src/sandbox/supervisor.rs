@@ -66,7 +66,7 @@ enum Upstream {
     Failed(EgressErrorKind),
 }
 
-/// Runs the call to its end. The process is dead or dying when this returns.
+/// Runs the call to its end; the process ends when it is dropped.
 pub(crate) fn supervise(
     process: &mut CallProcess,
     call: &CallRequest,
@@ -74,7 +74,6 @@ pub(crate) fn supervise(
 ) -> (Result<String, CallError>, Report) {
     let mut report = Report::default();
     let ended = converse(process, call, supervision, &mut report);
-    process.kill();
     (ended, report)
 }
 

@@ -222,6 +222,8 @@ pub enum FailureKind {
 pub struct Compiled {
     /// Whether the bytecode is a module (else a script).
     pub module: bool,
+    /// Whether the code may be evaluated before its call is there.
+    pub early: bool,
     /// Bytes of bytecode at the payload's start; the rest are positions.
     pub bytecode_len: u32,
 }

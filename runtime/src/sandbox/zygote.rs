@@ -52,6 +52,8 @@ pub(super) struct ConnectorCommand {
     pub(super) typescript: bool,
     /// Whether the image's bytecode is a module.
     pub(super) module: bool,
+    /// Whether the code may be evaluated before its call is there.
+    pub(super) early: bool,
     /// Bytes of bytecode at the image file's start; the rest are positions.
     pub(super) bytecode_len: u64,
     /// Bytes in the image file.
@@ -130,7 +132,7 @@ fn connector(root: Pid, control: &OwnedFd, image: OwnedFd, command: ConnectorCom
             if ahead {
                 memory.populate();
             }
-            run_jailed(&socket, zygote, command.jail, |socket| isolate.run(socket));
+            run_jailed(&socket, zygote, command.jail, |socket| isolate.run(socket, ahead && command.early));
         });
     })
 }
@@ -161,7 +163,7 @@ fn read_image(image: OwnedFd, command: ConnectorCommand) -> Result<Image, String
     }
     let positions = bytes.split_off(bytecode_len);
     let language = if command.typescript { Language::TypeScript } else { Language::JavaScript };
-    Ok(Image { language, module: command.module, bytecode: bytes, positions })
+    Ok(Image { language, module: command.module, bytecode: bytes, positions, early: command.early })
 }
 
 /// Carries out commands from descriptor 0 until it is closed, and buries what has died.

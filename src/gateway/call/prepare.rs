@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::Call;
+use portcullis_runtime::manifest::{AuthMethod, Operation};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use zeroize::Zeroize;
@@ -121,7 +122,7 @@ impl Gateway {
         })
     }
 
-    /// In this order: a usable connection, valid arguments, an approval, complete credentials.
+    /// In this order: a usable connection, valid arguments, granted scopes, an approval, complete credentials.
     async fn next(
         &self,
         identity: &Identity,
@@ -131,11 +132,15 @@ impl Gateway {
         rule: ApprovalRule,
         stop: &Stop,
     ) -> Result<Next, GatewayError> {
-        if let Err(error) = &target.connection {
-            return Ok(Next::Refuse(error.clone()));
-        }
+        let connection = match &target.connection {
+            Ok(connection) => connection.as_ref(),
+            Err(error) => return Ok(Next::Refuse(error.clone())),
+        };
         let operation = target.operation();
         if let Err(error) = arguments::check(operation, arguments) {
+            return Ok(Next::Refuse(error));
+        }
+        if let Some(error) = connection.and_then(|connection| insufficient_scope(operation, connection)) {
             return Ok(Next::Refuse(error));
         }
         if rule.holds(operation) {
@@ -158,6 +163,9 @@ impl Gateway {
             Err(error) => return Ok(Next::Refuse(error.clone())),
         };
         let operation = target.operation();
+        if let Some(error) = connection.and_then(|connection| insufficient_scope(operation, connection)) {
+            return Ok(Next::Refuse(error));
+        }
         let epoch = self.inner.store.epoch();
         let mut opened = match connection {
             None => Opened::default(),
@@ -204,6 +212,26 @@ fn rate(
         None => RateKey::Integration(project, target.integration().into()),
     };
     Some((key, limit))
+}
+
+/// The refusal of an operation that needs scopes which the connection's consent didn't grant.
+fn insufficient_scope(operation: &Operation, connection: &Connection) -> Option<ToolError> {
+    let granted = connection.scopes.as_deref().unwrap_or_default();
+    let missing: Vec<&String> =
+        operation.required_scopes.iter().filter(|scope| !granted.contains(scope)).collect();
+    if connection.mode != AuthMethod::OAuth2 || missing.is_empty() {
+        return None;
+    }
+    let slug = connection.slug.as_str();
+    let listed: Vec<&str> = missing.iter().map(|scope| scope.as_str()).collect();
+    let message = format!(
+        "the operation {} needs scopes that the connection {slug:?} wasn't granted: {}. Nothing was sent. Reconnect it to \
+         grant them",
+        operation.name,
+        listed.join(", ")
+    );
+    let details = json!({"missing": missing, "granted": granted, "connection": slug});
+    Some(ToolError::new("INSUFFICIENT_SCOPE", message).with(details))
 }
 
 fn unreadable(connection: &Connection) -> ToolError {

@@ -1,9 +1,11 @@
 //! Changing connections: what calls depend on is tested first, and a test that fails changes nothing.
 
+use portcullis_runtime::manifest::AuthMethod;
 use portcullis_runtime::manifest::name::Slug;
 use uuid::Uuid;
 
-use super::super::credentials::Opened;
+use super::super::credentials::{ACCESS_TOKEN, Opened};
+use super::super::oauth::consent::refuse_foreign_endpoint;
 use super::create::{given_slug, refuse_references};
 use super::test::Passed;
 use super::validate::Problems;
@@ -31,6 +33,7 @@ impl Gateway {
         let slug = given_slug(&mut problems, patch.slug.as_deref()).filter(|slug| *slug != connection.slug);
         check_texts(&mut problems, &patch);
         let passed = if needs_test(&patch) {
+            self.refuse_moving_endpoints(identity, &connection, &patch).await?;
             self.try_patch(&connection, &patch, problems).await?
         } else {
             problems.into_result()?;
@@ -70,6 +73,25 @@ impl Gateway {
         ))
     }
 
+    /// Refuses to anyone but an admin a config by which an OAuth2 app's secret would be sent to another host.
+    async fn refuse_moving_endpoints(
+        &self,
+        identity: &Identity,
+        connection: &Connection,
+        patch: &ConnectionPatch,
+    ) -> Result<(), GatewayError> {
+        let (AuthMethod::OAuth2, Some(config)) = (connection.mode, &patch.config) else { return Ok(()) };
+        let store = &self.inner.store;
+        let grant = store.oauth_grant(connection.project, connection.id).await?;
+        let Some(app) = grant.and_then(|grant| grant.app) else { return Ok(()) };
+        let integration = connection.integration.as_str();
+        let Some(app) = store.oauth_app(connection.project, integration, &app).await? else { return Ok(()) };
+        let served = self.served(connection.project, integration).await?;
+        let mut opened = Opened::default();
+        opened.config = config.clone();
+        refuse_foreign_endpoint(identity, served.connector.manifest(), &app, &opened)
+    }
+
     /// Validates the connection as it would be, and tests it.
     async fn try_patch(
         &self,
@@ -91,13 +113,18 @@ impl Gateway {
         let manifest = served.connector.manifest();
         patch.credentials.iter().for_each(|given| problems.credentials(manifest, given));
         patch.config.iter().for_each(|config| problems.config(config));
+        let has_token = connection.mode == AuthMethod::OAuth2;
         let mut opened = match (&patch.credentials, &patch.config) {
             // Nothing of the old is needed, which might not even open.
-            (Some(_), Some(_)) => Opened::default(),
+            (Some(_), Some(_)) if !has_token => Opened::default(),
             _ => self.open_credentials(connection).await?,
         };
         if let Some(given) = &patch.credentials {
             let mut new = self.opened(project, given, &mut problems).await?;
+            // Tokens are no credentials that anyone gives: they stay.
+            if let Some(token) = opened.secrets.remove(ACCESS_TOKEN).filter(|_| has_token) {
+                new.secrets.insert(ACCESS_TOKEN.to_owned(), token);
+            }
             // What stood there is wiped with `new`.
             std::mem::swap(&mut opened.secrets, &mut new.secrets);
         }
@@ -188,8 +215,6 @@ fn change_of(
 
 #[cfg(test)]
 mod tests {
-    use portcullis_runtime::manifest::AuthMethod;
-
     use super::*;
     use crate::identity::{ProjectId, UserName};
     use crate::store::connections::Visibility;

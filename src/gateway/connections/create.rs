@@ -7,23 +7,27 @@ use portcullis_runtime::manifest::name::Slug;
 use uuid::Uuid;
 
 use super::super::credentials::Opened;
+use super::super::oauth::connect::OAuthStart;
 use super::validate::Problems;
-use super::{Gateway, GatewayError, GivenCredential, NewConnection, conflict, oauth_not_configured, slug};
+use super::{Connected, Gateway, GatewayError, GivenCredential, NewConnection, conflict, slug};
 use crate::identity::{Identity, ProjectId, UserName};
 use crate::store::StoreError;
 use crate::store::connections::{Connection, ConnectionStatus, Viewer};
+use crate::store::oauth_flows::Flow;
+use crate::store::oauth_grants::Grant;
 use crate::time::Timestamp;
 
 /// How often a derived slug is tried anew after others took it at the same moment.
 const SLUG_ATTEMPTS: usize = 100;
 
 impl Gateway {
-    /// Tests and stores a connection; where the test fails nothing is stored.
+    /// Tests and stores a connection; where the test fails nothing is stored. One of mode oauth that somebody must consent to is
+    /// stored as PENDING, with the consent that it waits for.
     pub(crate) async fn create_connection(
         &self,
         identity: &Identity,
         new: NewConnection,
-    ) -> Result<Connection, GatewayError> {
+    ) -> Result<Connected, GatewayError> {
         let owner = acting_user(identity)?;
         let served = self.served(identity.project, &new.integration).await?;
         refuse_references(identity, &new.credentials)?;
@@ -37,7 +41,8 @@ impl Gateway {
         let slug = given_slug(&mut problems, new.slug.as_deref());
         problems.name(&new.name);
         new.description.iter().for_each(|text| problems.description(text));
-        new.callback_url.iter().for_each(|url| problems.callback_url(url));
+        new.callback_url.iter().for_each(|url| problems.callback(&self.inner.config, url));
+        problems.oauth(&new);
         problems.credentials(manifest, &new.credentials);
         problems.config(&new.config);
         let mut opened = self.opened(identity.project, &new.credentials, &mut problems).await?;
@@ -47,38 +52,47 @@ impl Gateway {
         }
         problems.settings(manifest, &opened);
         problems.into_result()?;
-        if new.mode == AuthMethod::OAuth2 {
-            return Err(oauth_not_configured());
-        }
         if let Some(slug) = &slug {
             self.check_slug(identity.project, slug, &integration).await?;
         }
 
-        let passed = self.try_out(identity.project, served, opened).await?.into_passed()?;
         let now = Timestamp::now();
-        let connection = Connection {
+        let mut connection = Connection {
             id: Uuid::now_v7(),
             project: identity.project,
             owner,
             slug: slug.clone().unwrap_or_else(|| integration.clone()),
             integration,
             mode: new.mode,
-            status: ConnectionStatus::Active,
+            status: ConnectionStatus::Pending,
             name: new.name.clone(),
             description: new.description.clone(),
             last_error: None,
-            identity: passed.identity,
+            identity: None,
             scopes: None,
             expires_at: None,
             visibility: new.visibility,
             created_at: now,
             updated_at: now,
         };
-        match slug {
-            Some(_) if self.insert(&connection, &new).await? => Ok(connection),
-            Some(slug) => Err(slug_taken(&slug)),
-            None => self.insert_with_derived_slug(connection, &new).await,
-        }
+        let oauth = if new.mode == AuthMethod::OAuth2 {
+            Some(self.oauth_start(identity, &mut connection, served, opened, &new).await?)
+        } else {
+            let passed = self.try_out(identity.project, served, opened).await?.into_passed()?;
+            connection.status = ConnectionStatus::Active;
+            connection.identity = passed.identity;
+            None
+        };
+        let connection = match slug {
+            Some(_) if self.insert(&connection, &new, oauth.as_ref()).await? => connection,
+            Some(slug) => return Err(slug_taken(&slug)),
+            None => self.insert_with_derived_slug(connection, &new, oauth.as_ref()).await?,
+        };
+        Ok(Connected {
+            connection,
+            redirect_url: oauth.as_ref().and_then(OAuthStart::redirect_url).map(str::to_owned),
+            device: oauth.as_ref().and_then(OAuthStart::device).cloned(),
+        })
     }
 
     /// The values of given credentials; references to secrets that there aren't become problems.
@@ -124,6 +138,7 @@ impl Gateway {
         &self,
         mut connection: Connection,
         new: &NewConnection,
+        oauth: Option<&OAuthStart>,
     ) -> Result<Connection, GatewayError> {
         let project = connection.project;
         let integrations = self.inner.registry.integrations(project).await?;
@@ -137,7 +152,7 @@ impl Gateway {
             taken.extend(others.iter().map(|other| other.slug.clone()));
             connection.slug =
                 slug::derive(&connection.name, &connection.integration, |slug| taken.contains(slug));
-            if self.insert(&connection, new).await? {
+            if self.insert(&connection, new, oauth).await? {
                 return Ok(connection);
             }
             taken.insert(connection.slug.clone());
@@ -146,18 +161,35 @@ impl Gateway {
     }
 
     /// Stores a connection with its sealed fields; false, and nothing stored, if its slug is taken.
-    async fn insert(&self, connection: &Connection, new: &NewConnection) -> Result<bool, GatewayError> {
+    async fn insert(
+        &self,
+        connection: &Connection,
+        new: &NewConnection,
+        oauth: Option<&OAuthStart>,
+    ) -> Result<bool, GatewayError> {
         let (project, id) = (connection.project, connection.id);
         let store = &self.inner.store;
         let seal = || {
             let mut fields = self.seal_credentials(project, id, &new.credentials)?;
             fields.extend(self.seal_config(project, id, &new.config)?);
-            Ok(fields)
+            let Some(oauth) = oauth else { return Ok((fields, None)) };
+            let (tokens, flow) = oauth.sealed(self)?;
+            fields.extend(tokens);
+            Ok((fields, Some((&oauth.grant, flow))))
         };
-        let write = async |fields: Vec<_>| match store.insert_connection(connection, &fields).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::Taken { .. }) => Ok(false),
-            Err(error) => Err(error),
+        let write = async |(fields, oauth): (Vec<_>, Option<(&Grant, Option<Flow>)>)| {
+            let inserted = match oauth {
+                None => store.insert_connection(connection, &fields).await,
+                Some((grant, None)) => store.insert_granted_connection(connection, &fields, grant).await,
+                Some((grant, Some(flow))) => {
+                    store.insert_pending_connection(connection, &fields, grant, &flow).await
+                }
+            };
+            match inserted {
+                Ok(()) => Ok(true),
+                Err(StoreError::Taken { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
         };
         self.inner.vault.sealed_write(store, seal, write).await
     }

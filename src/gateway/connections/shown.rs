@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::credentials::{Opened, missing};
+use portcullis_runtime::manifest::AuthMethod;
+
+use super::super::credentials::{ACCESS_TOKEN, Opened, missing};
 use super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
 use crate::integrations::Served;
@@ -19,8 +21,12 @@ pub(super) enum Readiness {
 impl Gateway {
     /// The connection with what is wrong with it now: its integration is gone or broken, or its connector needs credentials
     /// that it hasn't. Only what claims to be usable, or failed, is looked at.
-    pub(super) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
-        if !matches!(connection.status, ConnectionStatus::Active | ConnectionStatus::Failed) {
+    pub(in crate::gateway) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
+        let connection = self.without_lapsed_consent(connection).await?;
+        // One whose consent brought nothing has no token, and says itself why.
+        let has_no_token =
+            connection.mode == AuthMethod::OAuth2 && connection.status == ConnectionStatus::Failed;
+        if has_no_token || !matches!(connection.status, ConnectionStatus::Active | ConnectionStatus::Failed) {
             return Ok(connection);
         }
         let fields = self.inner.store.connection_fields(connection.project, connection.id).await?;
@@ -59,6 +65,9 @@ impl Gateway {
         let missing = missing(&served.connector, connection.mode, &opened);
         if missing.is_empty() {
             return Ok(Readiness::Ready(served, opened));
+        }
+        if connection.mode == AuthMethod::OAuth2 && !opened.secrets.contains_key(ACCESS_TOKEN) {
+            return Ok(Readiness::Unusable("it has no token: reconnect it to give consent".to_owned()));
         }
         Ok(Readiness::Unusable(format!(
             "the connector now also needs: {}; update the connection's credentials",

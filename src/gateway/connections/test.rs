@@ -22,17 +22,17 @@ const MAX_MESSAGE: usize = 1000;
 const MAX_IDENTITY: usize = 200;
 
 /// What came of a test; no secret is in it.
-pub(super) struct Trial {
+pub(in crate::gateway) struct Trial {
     pub(super) result: Result<Passed, CallError>,
     duration: Duration,
 }
 
 /// What a connector said when its test passed.
 #[derive(Debug, PartialEq)]
-pub(super) struct Passed {
+pub(in crate::gateway) struct Passed {
     pub(super) message: String,
     /// Whose account it is.
-    pub(super) identity: Option<String>,
+    pub(in crate::gateway) identity: Option<String>,
 }
 
 impl Gateway {
@@ -66,7 +66,7 @@ impl Gateway {
     }
 
     /// Runs the connector's test with these values. An error is one of this server, never of the connection.
-    pub(super) async fn try_out(
+    pub(in crate::gateway) async fn try_out(
         &self,
         project: ProjectId,
         served: Arc<Served>,
@@ -108,7 +108,7 @@ impl Drop for CancelOnDrop {
 
 impl Trial {
     /// What a passed test said; otherwise the error that refuses what was to be stored.
-    pub(super) fn into_passed(self) -> Result<Passed, GatewayError> {
+    pub(in crate::gateway) fn into_passed(self) -> Result<Passed, GatewayError> {
         self.result.map_err(|error| {
             let mut details = json!({"code": error.code});
             if let (Some(more), Some(members)) = (error.details, details.as_object_mut()) {
@@ -164,7 +164,7 @@ fn passed(result: Value) -> Passed {
 }
 
 /// A text of the connector's, cut, and without the control characters that no list or database wants.
-fn clean(text: &str, n_chars: usize) -> String {
+pub(in crate::gateway) fn clean(text: &str, n_chars: usize) -> String {
     let plain = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
     if text.chars().count() <= n_chars {
         return text.chars().map(plain).collect();

@@ -83,7 +83,7 @@ impl Bench {
     }
 
     async fn create(&self, identity: &Identity, new: NewConnection) -> Result<Connection, GatewayError> {
-        self.gateway.create_connection(identity, new).await
+        self.gateway.create_connection(identity, new).await.map(|connected| connected.connection)
     }
 
     /// A connection of ada's.
@@ -152,6 +152,8 @@ fn new(integration: &str) -> NewConnection {
         config: config(json!({"database": "hotel.db"})),
         callback_url: None,
         visibility: Visibility::User,
+        oauth_app: None,
+        scopes: None,
     }
 }
 
@@ -631,7 +633,9 @@ async fn a_row_copied_elsewhere_spoils_only_its_own_connection() {
 async fn only_oauth_connections_are_refreshed() {
     let bench = Bench::new().await;
     let made = bench.ada(|_| ()).await;
-    let refresh = async |identity: &Identity| bench.gateway.refresh_connection(identity, made.id, true).await;
+    let refresh = async |identity: &Identity| {
+        bench.gateway.refresh_connection(identity, made.id, Refresh::default()).await
+    };
     check_refused(refresh(&bench.user("ada")).await, "409 NOT_OAUTH", "mode api_key");
     check_refused(refresh(&bench.user("bob")).await, "404", "connection");
 }

@@ -6,11 +6,12 @@ use portcullis_runtime::manifest::host::HostFillError;
 use portcullis_runtime::manifest::{AuthMethod, Engine, Kind, Manifest};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
-use super::super::GatewayError;
 use super::super::credentials::{ACCESS_TOKEN, BASIC_AUTH, Opened, is_token, missing_of};
 use super::super::names::PROVIDER;
-use super::{GivenCredential, mode_name};
+use super::super::{GatewayConfig, GatewayError};
+use super::{GivenCredential, NewConnection, mode_name};
 
 /// The largest config, in bytes of its JSON.
 const MAX_CONFIG: usize = 64 * 1024;
@@ -20,6 +21,10 @@ const MAX_CREDENTIAL: usize = 64 * 1024;
 const MAX_NAME: usize = 200;
 /// The longest description, in characters.
 const MAX_DESCRIPTION: usize = 2000;
+
+/// The most scopes of a connection, and the longest, in bytes.
+const MAX_SCOPES: usize = 100;
+const MAX_SCOPE: usize = 500;
 
 /// Something wrong with a connection. No message repeats a credential's value.
 #[derive(Debug, PartialEq, Serialize)]
@@ -100,11 +105,46 @@ impl Problems {
         }
     }
 
-    /// Where a browser can be sent.
-    pub(super) fn callback_url(&mut self, text: &str) {
-        let is_web = |url: url::Url| matches!(url.scheme(), "http" | "https");
-        if !url::Url::parse(text).is_ok_and(is_web) {
-            self.push(&["callback_url"], "callback_url is no absolute http or https URL");
+    /// Where a browser can be sent after a consent: to the origins that the operator allows.
+    pub(super) fn callback(&mut self, config: &GatewayConfig, text: &str) {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let Some(url) = url else {
+            return self.push(&["callback_url"], "callback_url is no absolute http or https URL");
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return self.push(&["callback_url"], "callback_url can't hold a user name or password");
+        }
+        let origin = url.origin().ascii_serialization();
+        if !config.callback_origins.contains(&origin) {
+            let message = format!(
+                "callback_url is at {origin}, where this server sends nobody: its operator allows it with \
+                 --callback-origin {origin}"
+            );
+            self.push(&["callback_url"], message);
+        }
+    }
+
+    /// What belongs to a consent.
+    pub(super) fn oauth(&mut self, new: &NewConnection) {
+        if new.mode != AuthMethod::OAuth2 {
+            for (key, is_given) in [("oauth_app", new.oauth_app.is_some()), ("scopes", new.scopes.is_some())]
+            {
+                if is_given {
+                    self.push(&[key], format!("{key} goes with the mode oauth alone"));
+                }
+            }
+        }
+        let scopes = new.scopes.as_deref().unwrap_or_default();
+        if scopes.len() > MAX_SCOPES {
+            self.push(&["scopes"], format!("there are more than {MAX_SCOPES} scopes"));
+        }
+        let is_scope = |scope: &String| {
+            let is_plain = |c: char| !c.is_whitespace() && !c.is_control();
+            (1..=MAX_SCOPE).contains(&scope.len()) && scope.chars().all(is_plain)
+        };
+        if let Some(index) = scopes.iter().position(|scope| !is_scope(scope)) {
+            let message = format!("a scope is a word of 1 to {MAX_SCOPE} bytes, without white space");
+            self.push(&["scopes", &index.to_string()], message);
         }
     }
 

@@ -1,5 +1,5 @@
-//! What is done for tokens while nobody waits: refreshing those that are used, keeping alive those that aren't, and revoking
-//! those of connections that are gone.
+//! What is done for tokens while nobody waits: refreshing those that are used, keeping alive those that aren't, revoking
+//! those of connections that are gone, and asking for those that somebody consents to on another device.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ pub(in crate::gateway) fn start(gateway: Weak<Parts>) -> AbortOnDropHandle<()> {
                 report(gateway.refresh_idle(&room).await);
             }
             report(gateway.revoke_due().await);
+            report(gateway.poll_devices().await);
         }
     }))
 }

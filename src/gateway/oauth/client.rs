@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::super::credentials::{Opened, text};
 use super::super::{Gateway, GatewayError};
 use crate::identity::ProjectId;
-use crate::oauth::endpoint::{ClientAuth, OAuthClient};
+use crate::oauth::endpoint::{ClientAuth, OAuthClient, TokenError};
 use crate::store::connections::{
     ACCESS_TOKEN_FIELD, Connection, FieldContent, FieldKind, REFRESH_TOKEN_FIELD, StoredField,
 };
@@ -36,6 +36,18 @@ impl Gateway {
             unconfigured(format!("the OAuth2 app {name:?} of {integration} is gone: set it up again"))
         })?;
         self.open_app(&app).await
+    }
+
+    /// The client that an app stands for; without one, the connection's own credentials.
+    pub(super) async fn client_for(
+        &self,
+        app: Option<&OAuthApp>,
+        opened: &Opened,
+    ) -> Result<OAuthClient, GatewayError> {
+        match app {
+            Some(app) => self.open_app(app).await,
+            None => own_client(opened),
+        }
     }
 
     /// An app as the client that it stands for.
@@ -104,14 +116,20 @@ fn token_binding<'a>(project: ProjectId, owner: &'a str, field: &'a str) -> Bind
     Binding { project, kind: FieldKind::Token.as_str(), owner, field }
 }
 
+/// Whether a connection's own credentials are a client's.
+pub(super) fn has_own_client(opened: &Opened) -> bool {
+    credential(opened, CLIENT_ID).is_some()
+}
+
+fn credential<'o>(opened: &'o Opened, keys: [&str; 2]) -> Option<&'o String> {
+    keys.iter().find_map(|key| opened.secrets.get(*key)).filter(|value| !value.is_empty())
+}
+
 fn own_client(opened: &Opened) -> Result<OAuthClient, GatewayError> {
-    let credential = |keys: [&str; 2]| {
-        keys.iter().find_map(|key| opened.secrets.get(*key)).filter(|value| !value.is_empty())
-    };
-    let client_id = credential(CLIENT_ID).cloned().ok_or_else(|| {
+    let client_id = credential(opened, CLIENT_ID).cloned().ok_or_else(|| {
         unconfigured("there is no OAuth2 app for the integration: an admin must set one up first".to_owned())
     })?;
-    let client_secret = credential(CLIENT_SECRET).map(|secret| Zeroizing::new(secret.clone()));
+    let client_secret = credential(opened, CLIENT_SECRET).map(|secret| Zeroizing::new(secret.clone()));
     let auth = if client_secret.is_some() { ClientAuth::Basic } else { ClientAuth::None };
     Ok(OAuthClient { client_id, client_secret, auth })
 }
@@ -154,6 +172,12 @@ pub(in crate::gateway) fn endpoint(
         "https" if url.username().is_empty() && url.password().is_none() => Ok(url),
         _ => Err(refused("it isn't https".to_owned())),
     }
+}
+
+/// An authorization server that gave nothing.
+pub(super) fn refused(what: &str, error: &TokenError) -> GatewayError {
+    let message = format!("{what}: {error}");
+    GatewayError::Unprocessable { code: "OAUTH_REFUSED", message, details: None }
 }
 
 /// An OAuth2 connection that can't be had with what the project has set up.

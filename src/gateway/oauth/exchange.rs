@@ -20,7 +20,7 @@ use crate::identity::ProjectId;
 use crate::oauth::endpoint::{DEADLINE, Grant, OAuthClient, TokenError, Tokens, request_tokens};
 use crate::store::StoreError;
 use crate::store::connections::{
-    ACCESS_TOKEN_FIELD, Connection, ConnectionChange, ConnectionStatus, FieldKind, REFRESH_TOKEN_FIELD,
+    ACCESS_TOKEN_FIELD, ConnectionChange, ConnectionStatus, FieldKind, REFRESH_TOKEN_FIELD,
 };
 use crate::store::oauth_refresh::{Lease, Setback};
 use crate::time::Timestamp;
@@ -49,7 +49,7 @@ struct Exchange {
 impl Gateway {
     /// Replaces the tokens of this generation, or waits until another process has.
     pub(super) async fn refresh(
-        self,
+        &self,
         project: ProjectId,
         connection: Uuid,
         generation: u64,
@@ -70,7 +70,7 @@ impl Gateway {
         match &result {
             Ok(()) => tracing::debug!(%connection, "the connection's tokens were refreshed"),
             Err(error) => {
-                tracing::warn!(%connection, outcome, %error, "the connection's tokens weren't refreshed")
+                tracing::warn!(%connection, outcome, %error, "the connection's tokens weren't refreshed");
             }
         }
         result
@@ -260,7 +260,7 @@ impl Gateway {
             };
             match self.inner.vault.sealed_write(store, seal, write).await {
                 Ok(Some(_)) => return Ok(()),
-                Ok(None) => return self.superseded(lease, &held.connection, tokens).await,
+                Ok(None) => return self.superseded(lease, held, tokens).await,
                 Err(GatewayError::Store(error @ StoreError::Unavailable { .. }))
                     if begun.elapsed() < SAVE_PATIENCE =>
                 {
@@ -275,12 +275,8 @@ impl Gateway {
 
     /// New tokens found no place: they are stored already (an earlier commit's answer was lost), others have taken their place,
     /// or the connection is gone, and then nobody must be left with tokens that work.
-    async fn superseded(
-        &self,
-        lease: &Lease,
-        connection: &Connection,
-        tokens: Tokens,
-    ) -> Result<(), RefreshError> {
+    async fn superseded(&self, lease: &Lease, held: &Held, tokens: Tokens) -> Result<(), RefreshError> {
+        let connection = &held.connection;
         let fields = self.inner.store.connection_fields_now(lease.project, lease.connection).await;
         let fields = fields.map_err(GatewayError::from)?;
         let stored = self.open_token(connection, &fields, ACCESS_TOKEN_FIELD).map_err(GatewayError::from)?;
@@ -288,7 +284,7 @@ impl Gateway {
             return Ok(());
         }
         let tokens = [tokens.refresh_token.map(|token| (token, true)), Some((tokens.access_token, false))];
-        self.revoke_orphans(connection, tokens.into_iter().flatten().collect()).await?;
+        self.revoke_orphans(held, tokens.into_iter().flatten().collect()).await?;
         Err(RefreshError::Gone(format!("connection {} was disconnected", connection.slug)))
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::refresh::RefreshError;
+use super::refresh::{Held, RefreshError};
 
-/// What came of a refresh.
-type Landed = Result<(), RefreshError>;
+/// What came of a refresh: the connection as it is stored then.
+type Landed = Result<Arc<Held>, RefreshError>;
 /// Refreshes by connection.
 type Running = HashMap<Uuid, watch::Receiver<Option<Landed>>>;
 
@@ -107,14 +107,14 @@ mod tests {
                         let refresh = async move {
                             n_begun.fetch_add(1, Ordering::SeqCst);
                             tokio::time::sleep(Duration::from_millis(20)).await;
-                            Ok(())
+                            Err(RefreshError::Gone("the test's own".to_owned()))
                         };
                         flights.join(connection, refresh).await
                     })
                 })
                 .collect();
             for one in joined {
-                assert!(one.await.expect("joined").is_ok());
+                assert!(matches!(one.await.expect("joined"), Err(RefreshError::Gone(_))));
             }
             assert_eq!(n_begun.load(Ordering::SeqCst), round);
         }
@@ -127,6 +127,7 @@ mod tests {
         let landed = flights.join(Uuid::nil(), async { panic!("a fault of the test's own") }).await;
         assert!(matches!(landed, Err(RefreshError::Broken(_))));
         assert!(flights.running().is_empty());
-        assert!(flights.join(Uuid::nil(), async { Ok(()) }).await.is_ok());
+        let gone = async { Err(RefreshError::Gone(String::new())) };
+        assert!(matches!(flights.join(Uuid::nil(), gone).await, Err(RefreshError::Gone(_))));
     }
 }

@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 
 /// How long a call waits for new tokens while the old one still lives.
 const BRIEF: Duration = Duration::from_secs(5);
-/// How often what is stored is looked at again after a refresh, which another may have followed.
+/// How many refreshes are waited for: the one under way may have begun for another reason.
 const MAX_ROUNDS: usize = 3;
 /// How long a connection counts as used, for being refreshed ahead.
 pub(super) const LATELY: Duration = Duration::from_secs(3600);
@@ -69,6 +69,7 @@ pub(super) struct Used {
 }
 
 /// Why new tokens are wanted.
+#[derive(Clone)]
 pub(in crate::gateway) enum Need {
     /// These expire within their margin, or have expired.
     Due,
@@ -142,7 +143,7 @@ impl Gateway {
     pub(in crate::gateway) async fn fresh_tokens(
         &self,
         connection: &Connection,
-    ) -> Result<Option<Held>, RefreshError> {
+    ) -> Result<Option<Arc<Held>>, RefreshError> {
         let Some(expires_at) = connection.expires_at else { return Ok(None) };
         let (now, keeper) = (Timestamp::now(), &self.inner.tokens);
         let used = Used { project: connection.project, expires_at, at: now };
@@ -151,21 +152,28 @@ impl Gateway {
         if now.plus(known.map_or(LONGEST_MARGIN, |(_, margin)| margin)) < expires_at {
             return Ok(None);
         }
-        let held = self.held(connection.project, connection.id).await?;
-        if let Some(at) = held.connection.expires_at {
-            keeper.margins.insert(connection.id, (at, held.margin(at)));
-        }
-        if !held.expires_within(1, now) {
-            return Ok(Some(held));
-        }
         let renewed = self.renew(connection.project, connection.id, Need::Due);
-        if !held.is_alive(now) {
-            return renewed.await.map(Some);
-        }
-        match tokio::time::timeout(BRIEF, renewed).await {
-            Ok(Ok(renewed)) => Ok(Some(renewed)),
-            Ok(Err(error @ RefreshError::Gone(_))) => Err(error),
-            Ok(Err(_)) | Err(_) => Ok(Some(held)),
+        let renewed = match now < expires_at {
+            false => renewed.await,
+            true => match tokio::time::timeout(BRIEF, renewed).await {
+                Ok(renewed) => renewed,
+                Err(_) => return Ok(None),
+            },
+        };
+        match renewed {
+            Ok(held) => {
+                if let Some(at) = held.connection.expires_at {
+                    keeper.margins.insert(connection.id, (at, held.margin(at)));
+                }
+                Ok(Some(held))
+            }
+            Err(error @ RefreshError::Gone(_)) => Err(error),
+            Err(_) if now < expires_at => Ok(None),
+            // What this process knew may be old.
+            Err(error) => match self.held(connection.project, connection.id).await {
+                Ok(held) if held.is_alive(now) => Ok(Some(Arc::new(held))),
+                _ => Err(error),
+            },
         }
     }
 
@@ -174,7 +182,7 @@ impl Gateway {
         &self,
         connection: &Connection,
         refused: Zeroizing<String>,
-    ) -> Result<Option<Held>, RefreshError> {
+    ) -> Result<Option<Arc<Held>>, RefreshError> {
         if self.inner.tokens.unhelped.contains_key(&connection.id) {
             return Ok(None);
         }
@@ -192,27 +200,42 @@ impl Gateway {
         project: ProjectId,
         connection: Uuid,
         need: Need,
-    ) -> Result<Held, RefreshError> {
-        let mut held = self.held(project, connection).await?;
-        let first = held.grant.generation;
+    ) -> Result<Arc<Held>, RefreshError> {
+        let first = match need {
+            Need::Asked => self.held(project, connection).await?.grant.generation,
+            _ => 0,
+        };
         for _ in 0..MAX_ROUNDS {
+            let renewal = self.clone().renew_once(project, connection, need.clone(), first);
+            // It may be another's, whose need was another.
+            let held = self.inner.tokens.flights.join(connection, renewal).await?;
             if self.is_met(&need, &held, first)? {
                 return Ok(held);
             }
-            let is_asked = matches!(need, Need::Asked);
-            let refresh = self.clone().refresh(project, connection, held.grant.generation, is_asked);
-            self.inner.tokens.flights.join(connection, refresh).await?;
-            held = self.held(project, connection).await?;
-        }
-        if self.is_met(&need, &held, first)? {
-            return Ok(held);
         }
         let message = "the connection's new tokens expire as soon as they are there".to_owned();
         Err(RefreshError::Unavailable { message, retry_after: None })
     }
 
-    /// The connection, its fields and its grant as they are stored now. What isn't of one moment is noticed when the lease is
-    /// taken: the grant is read first.
+    /// Looks at what is stored, and refreshes it if the need isn't met: what is done once for all who want it at a time.
+    async fn renew_once(
+        self,
+        project: ProjectId,
+        connection: Uuid,
+        need: Need,
+        first: u64,
+    ) -> Result<Arc<Held>, RefreshError> {
+        let held = self.held(project, connection).await?;
+        if self.is_met(&need, &held, first)? {
+            return Ok(Arc::new(held));
+        }
+        let is_asked = matches!(need, Need::Asked);
+        self.refresh(project, connection, held.grant.generation, is_asked).await?;
+        self.held(project, connection).await.map(Arc::new)
+    }
+
+    /// The grant, the connection and its fields as they are stored now, read in this order: no token is older than what the
+    /// connection says of its end, and none is taken for one of a later generation than it is.
     pub(in crate::gateway) async fn held(
         &self,
         project: ProjectId,
@@ -221,9 +244,9 @@ impl Gateway {
         let store = &self.inner.store;
         let read = async {
             let grant = store.oauth_grant(project, connection).await?;
-            let fields = store.connection_fields_now(project, connection).await?;
             let filter = ConnectionFilter { id: Some(connection), ..ConnectionFilter::default() };
             let found = store.connections(project, &Viewer::All, &filter).await?.into_iter().next();
+            let fields = store.connection_fields_now(project, connection).await?;
             Ok::<_, GatewayError>((found, fields, grant))
         };
         match read.await? {

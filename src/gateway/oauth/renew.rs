@@ -34,7 +34,7 @@ impl Gateway {
         }
         let need = if force { Need::Asked } else { Need::Due };
         match self.renew(connection.project, connection.id, need).await {
-            Ok(held) => Ok(Renewal::Good(Box::new(held.connection))),
+            Ok(held) => Ok(Renewal::Good(Box::new(held.connection.clone()))),
             Err(RefreshError::Gone(why)) => Ok(Renewal::NeedsConsent(why)),
             Err(_) if !force && connection.expires_at.is_none_or(|at| Timestamp::now() < at) => {
                 Ok(Renewal::Good(Box::new(connection.clone())))

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::super::retry::random;
 use super::super::{Gateway, GatewayError};
 use super::client::{endpoint, oauth2_config};
+use super::refresh::Held;
 use crate::error::chain;
 use crate::identity::{Identity, ProjectId};
 use crate::oauth::endpoint::{ClientAuth, OAuthClient, TokenError, revoke_token};
@@ -135,10 +136,11 @@ impl Gateway {
     /// Has tokens revoked that were had for a connection that is gone by now.
     pub(super) async fn revoke_orphans(
         &self,
-        connection: &Connection,
+        held: &Held,
         tokens: Vec<(Zeroizing<String>, bool)>,
     ) -> Result<(), GatewayError> {
-        let Some(orphans) = self.orphans(connection, &[], tokens, None).await? else { return Ok(()) };
+        let (connection, app) = (&held.connection, held.grant.app.clone());
+        let Some(orphans) = self.orphans(connection, &held.fields, tokens, app).await? else { return Ok(()) };
         let insert = async |left: Option<Revocation>| {
             if let Some(left) = &left {
                 self.inner.store.insert_revocation(left).await?;

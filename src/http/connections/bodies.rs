@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::gateway::connections::{ConnectionPatch, GivenCredential, NewConnection, TestReport};
+use crate::gateway::connections::{
+    self as gateway, ConnectionPatch, GivenCredential, NewConnection, TestReport,
+};
 use crate::gateway::names::PROVIDER;
 use crate::http::body::JsonBody;
 use crate::store::connections::{Connection, ConnectionStatus, Visibility};
@@ -182,7 +184,7 @@ impl From<ModeBody> for AuthMethod {
 /// A credential: its value, or the workspace secret that holds it.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-enum CredentialBody {
+pub(in crate::http) enum CredentialBody {
     /// The value.
     #[schema(value_type = String)]
     Value(Zeroizing<String>),
@@ -193,18 +195,23 @@ enum CredentialBody {
 /// A workspace secret by its name.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SecretReference {
+pub(in crate::http) struct SecretReference {
     /// The secret's name.
     #[schema(pattern = "^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
     secret: String,
 }
 
+impl From<CredentialBody> for GivenCredential {
+    fn from(body: CredentialBody) -> Self {
+        match body {
+            CredentialBody::Value(value) => Self::Value(value),
+            CredentialBody::Secret(SecretReference { secret }) => Self::Secret { secret },
+        }
+    }
+}
+
 fn given(credentials: BTreeMap<String, CredentialBody>) -> BTreeMap<String, GivenCredential> {
-    let given = |credential| match credential {
-        CredentialBody::Value(value) => GivenCredential::Value(value),
-        CredentialBody::Secret(SecretReference { secret }) => GivenCredential::Secret { secret },
-    };
-    credentials.into_iter().map(|(key, credential)| (key, given(credential))).collect()
+    credentials.into_iter().map(|(key, credential)| (key, credential.into())).collect()
 }
 
 /// A connection to be made.
@@ -241,11 +248,19 @@ pub(super) struct NewConnectionBody {
     #[serde(default)]
     #[schema(value_type = Object, additional_properties)]
     config: Map<String, Value>,
-    /// Where the browser goes after consent.
+    /// With the mode `oauth`: where the browser goes after the consent, with `connection_id` and `status` in the query. Only
+    /// origins that the server's operator allows.
     #[schema(max_length = 2000, pattern = r"^[^\x00]*$", nullable = false)]
     callback_url: Option<String>,
     #[serde(default)]
     visibility: VisibilityBody,
+    /// With the mode `oauth`: the name of the OAuth2 app to connect with. Needed where the integration has several, and none
+    /// of them is called `default`.
+    #[schema(min_length = 1, max_length = 40, pattern = "^[a-z0-9]+([_-][a-z0-9]+)*$", nullable = false)]
+    oauth_app: Option<String>,
+    /// With the mode `oauth`: the scopes to ask for. If absent, those of the integration.
+    #[schema(max_items = 100, nullable = false)]
+    scopes: Option<Vec<String>>,
 }
 
 impl JsonBody for NewConnectionBody {
@@ -281,6 +296,8 @@ impl From<NewConnectionBody> for NewConnection {
             config: body.config,
             callback_url: body.callback_url,
             visibility: body.visibility.into(),
+            oauth_app: body.oauth_app,
+            scopes: body.scopes,
         }
     }
 }
@@ -348,11 +365,30 @@ pub(super) struct Connected {
     connection: ConnectionBody,
     /// The page to send the user to; none where no consent is needed.
     redirect_url: Option<String>,
+    /// What the user enters at that page, where the integration's consent is given on another device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_code: Option<String>,
+    /// The page itself, without the code, for somebody to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    verification_uri: Option<String>,
+    /// When the code expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    expires_at: Option<String>,
 }
 
-impl From<Connection> for Connected {
-    fn from(connection: Connection) -> Self {
-        Self { connection: connection.into(), redirect_url: None }
+impl From<gateway::Connected> for Connected {
+    fn from(connected: gateway::Connected) -> Self {
+        let device = connected.device;
+        Self {
+            connection: connected.connection.into(),
+            redirect_url: connected.redirect_url,
+            user_code: device.as_ref().map(|device| device.user_code.clone()),
+            verification_uri: device.as_ref().map(|device| device.verification_uri.clone()),
+            expires_at: device.map(|device| device.expires_at.to_string()),
+        }
     }
 }
 
@@ -379,7 +415,16 @@ impl From<TestReport> for TestBody {
 pub(super) struct RefreshBody {
     /// Also where the token is still valid.
     #[serde(default)]
-    pub(super) force: bool,
+    force: bool,
+    /// Where the browser goes after a consent, where one is needed; see `POST /api/tools/connections`.
+    #[schema(max_length = 2000, pattern = r"^[^\x00]*$", nullable = false)]
+    callback_url: Option<String>,
+}
+
+impl From<RefreshBody> for gateway::Refresh {
+    fn from(body: RefreshBody) -> Self {
+        Self { force: body.force, callback_url: body.callback_url }
+    }
 }
 
 impl JsonBody for RefreshBody {}

@@ -1,5 +1,6 @@
 //! A rotation loses nothing: interrupted after any step, with writers beside it, on both databases.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use crate::store::DatabaseUrl;
 use crate::store::connections::{
     Connection, ConnectionStatus, FieldContent, FieldKind, StoredField, Visibility,
 };
+use crate::store::oauth_apps::{AppText, OAuthApp, TokenAuth};
 use crate::time::Timestamp;
 
 /// A database and a ring, that processes come and go on.
@@ -92,11 +94,30 @@ impl Process {
         String::from_utf8(value.to_vec()).unwrap()
     }
 
+    /// Sets the OAuth2 app `default` of `github`, as the gateway does.
+    async fn put_app(&self, project: ProjectId) {
+        let binding = Binding::oauth_app(project, "github", "default");
+        let sealed = self.vault.seal(&binding, b"canary").unwrap();
+        let app = OAuthApp {
+            project,
+            integration: "github".parse().unwrap(),
+            name: "default".to_owned(),
+            client_id: AppText::Plain("id".to_owned()),
+            client_secret: Some(FieldContent::Sealed(sealed)),
+            mask: None,
+            token_auth: TokenAuth::Basic,
+            authorize_params: BTreeMap::new(),
+            created_at: Timestamp::now(),
+            updated_at: Timestamp::now(),
+        };
+        self.store.put_oauth_app(&app).await.unwrap();
+    }
+
     async fn project(&self, name: &str) -> ProjectId {
         self.store.create_project(name).await.unwrap().id
     }
 
-    /// Every kind of sealed value: two secrets, a credential, a config.
+    /// Kinds of sealed values: two secrets, a credential, a config, a token, and an app's secret.
     async fn fill(&self) -> Filled {
         let (one, other) = (self.project("one").await, self.project("other").await);
         self.put(one, "a", "value of a").await.unwrap();
@@ -111,6 +132,7 @@ impl Process {
         let fields = [
             field(FieldKind::Credential, "apiKey", "canary"),
             field(FieldKind::Config, "", r#"{"domain": "x"}"#),
+            field(FieldKind::Token, "access_token", "canary"),
             StoredField {
                 kind: FieldKind::Credential,
                 field: "other".to_owned(),
@@ -118,6 +140,7 @@ impl Process {
             },
         ];
         self.store.insert_connection(&connection(one, id), &fields).await.unwrap();
+        self.put_app(one).await;
         Filled { one, other, connection: id }
     }
 
@@ -126,7 +149,7 @@ impl Process {
         assert_eq!(self.get(filled.one, "a").await, "value of a");
         assert_eq!(self.get(filled.other, "a").await, "another value of a");
         let fields = self.store.connection_fields(filled.one, filled.connection).await.unwrap();
-        assert_eq!(fields.len(), 3);
+        assert_eq!(fields.len(), 4);
         let owner = filled.connection.to_string();
         for field in fields.iter() {
             if let FieldContent::Sealed(sealed) = &field.content {
@@ -137,6 +160,10 @@ impl Process {
                 assert_eq!(value.as_slice(), expected.as_bytes());
             }
         }
+        let app = self.store.oauth_app(filled.one, "github", "default").await.unwrap().unwrap();
+        let Some(FieldContent::Sealed(sealed)) = app.client_secret else { panic!("no secret") };
+        let binding = Binding::oauth_app(filled.one, "github", "default");
+        assert_eq!(self.vault.open(&binding, &sealed).unwrap().as_slice(), b"canary");
         self.put(filled.one, "probe", "new").await.unwrap();
         assert_eq!(self.get(filled.one, "probe").await, "new");
     }
@@ -174,7 +201,7 @@ async fn everything_is_sealed_anew_and_one_key_stays(home: Home) {
     let filled = process.fill().await;
     let old = process.vault.active_key();
     let rotation = process.rotate().await.unwrap();
-    assert_eq!((rotation.n_resealed, rotation.n_dropped), (4, 1));
+    assert_eq!((rotation.n_resealed, rotation.n_dropped), (6, 1));
     assert_ne!(rotation.key_id, old);
     assert_eq!(home.ring_ids(), std::slice::from_ref(&rotation.key_id));
     assert_eq!(process.store.active_master_key().await.unwrap(), Some(rotation.key_id.clone()));
@@ -187,7 +214,7 @@ async fn everything_is_sealed_anew_and_one_key_stays(home: Home) {
     assert_eq!(sealed.key_id, rotation.key_id);
     let second = later.rotate().await.unwrap();
     assert_ne!(second.key_id, rotation.key_id);
-    assert_eq!((second.n_resealed, second.n_dropped), (5, 1));
+    assert_eq!((second.n_resealed, second.n_dropped), (7, 1));
     home.process().await.check(&filled).await;
 }
 
@@ -213,7 +240,7 @@ async fn rotate_in_part(process: &Process, n_steps: usize) -> String {
         assert!(store.reseal(row, &sealed_anew(vault, row).unwrap()).await.unwrap());
         return key_id;
     }
-    assert_eq!(reseal_batch(vault, store, &key_id).await.unwrap(), Some(4));
+    assert_eq!(reseal_batch(vault, store, &key_id).await.unwrap(), Some(6));
     assert_eq!(reseal_batch(vault, store, &key_id).await.unwrap(), None);
     if n_steps == 4 {
         return key_id;

@@ -62,6 +62,16 @@ pub(crate) fn desk() -> (Value, String) {
     )
 }
 
+/// An account that is connected by consent, at a provider that nobody reaches.
+pub(crate) fn mailbox() -> (Value, String) {
+    let url = |path: &str| format!("https://id.example.com/{path}");
+    let config = json!({"authorizationUrl": url("authorize"), "tokenUrl": url("token"), "scopes": ["mail"]});
+    connector(
+        json!({"authMethod": "oauth2", "oauth2Config": config}),
+        "return ctx.secrets.get('accessToken').length;",
+    )
+}
+
 /// The body of a new connection to [`desk`].
 pub(crate) fn desk_connection(name: &str, key: &str) -> Value {
     json!({"integration": "desk", "mode": "api_key", "name": name, "credentials": {"KEY": key}})

@@ -28,7 +28,19 @@ const provider = new Provider(`https://localhost:${port}`, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
-    deviceFlow: { enabled: true },
+    // Its own pages fetch fonts from the internet.
+    deviceFlow: {
+      enabled: true,
+      userCodeInputSource: (ctx, form) => {
+        ctx.body = page('Device', `${form}<button id="enter" form="op.deviceInputForm">Go on</button>`);
+      },
+      userCodeConfirmSource: (ctx, form) => {
+        ctx.body = page('Device', `${form}<button id="confirm" form="op.deviceConfirmForm">It is mine</button>`);
+      },
+      successSource: (ctx) => {
+        ctx.body = page('Device', '<p id="done">Go back to your device.</p>');
+      },
+    },
     introspection: { enabled: true },
     registration: { enabled: true },
     revocation: { enabled: true },

@@ -1,5 +1,6 @@
 //! A browser for tests: Debian's Chromium without a window, driven over WebDriver by its chromedriver.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,17 @@ const FLAGS: &[&str] = &[
     "--disable-popup-blocking",
     "--remote-debugging-pipe",
 ];
+
+/// Runs the driver, whose program is the second argument, until it is told to end. Its browsers end with it, but not at once,
+/// and would write into the folder that is being removed, the first argument: so it goes on until the last of them is gone.
+const SCRIPT: &str = r#"
+"$2" --port=0 &
+driver=$!
+trap 'kill -s KILL "$driver"' TERM
+wait "$driver"
+wait "$driver"
+while grep -qs -- "--user-data-di[r]=$1" /proc/[0-9]*/cmdline; do sleep 0.05; done
+"#;
 
 /// What WebDriver calls a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -208,10 +220,13 @@ impl Driver {
         let account = Account::ours()?;
         let temporary = folder::temporary("browser", &account)?;
         let folder = Folder::at(temporary.path());
-        let mut home = std::ffi::OsString::from("HOME=");
+        let mut home = OsString::from("HOME=");
         home.push(folder.run());
-        let line = vec!["env".into(), home, chromedriver.into(), "--port=0".into()];
-        let mut keeper = Keeper::of(&folder, "KILL", line)?;
+        let script = ["sh", "-c", SCRIPT, "portcullis-test-browser"].map(OsString::from);
+        let mut line = vec!["env".into(), home];
+        line.extend(script);
+        line.extend([folder.root().into(), chromedriver.into()]);
+        let mut keeper = Keeper::of(&folder, "TERM", line)?;
         // From here on it's the keeper that removes it.
         let _ = temporary.keep();
         folder.fill(&account)?;

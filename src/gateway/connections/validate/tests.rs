@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::store::connections::Visibility;
 
 fn manifest(fields: Value) -> Manifest {
     let mut manifest = json!({"title": "T", "authMethod": "api_key", "operations": [{"name": "a"}]});
@@ -38,9 +39,58 @@ fn texts_have_bounds() {
     check(|p| p.description("a\n\tb"), &[]);
     check(|p| p.description("a\0"), &[("/description", "NUL")]);
     check(|p| p.description(&"é".repeat(2001)), &[("/description", "longer than 2000")]);
-    check(|p| p.callback_url("https://example.com/back?x=1"), &[]);
-    check(|p| p.callback_url("javascript:alert(1)"), &[("/callback_url", "http or https")]);
-    check(|p| p.callback_url("/back"), &[("/callback_url", "http or https")]);
+}
+
+#[test]
+fn a_browser_is_sent_to_origins_that_the_operator_allows() {
+    let origins = ["https://example.com", "http://localhost:3000"].map(str::to_owned).to_vec();
+    let config = GatewayConfig { callback_origins: origins, ..GatewayConfig::default() };
+    for allowed in [
+        "https://example.com/back?x=1",
+        "https://EXAMPLE.com:443",
+        "http://localhost:3000/a#b",
+        "https:example.com",
+    ] {
+        check(|p| p.callback(&config, allowed), &[]);
+    }
+    for (refused, words) in [
+        ("javascript:alert(1)", "http or https"),
+        ("/back", "http or https"),
+        ("http://example.com/", "at http://example.com,"),
+        ("https://example.com:8443/", "--callback-origin https://example.com:8443"),
+        ("https://example.com.evil.com/", "sends nobody"),
+        ("https://sub.example.com/", "sends nobody"),
+        ("https://example.com@evil.com/", "user name"),
+        ("https://user:x@example.com/", "user name"),
+        ("https://evil.com\\@example.com/", "at https://evil.com,"),
+    ] {
+        check(|p| p.callback(&config, refused), &[("/callback_url", words)]);
+    }
+}
+
+#[test]
+fn an_app_and_scopes_go_with_consents() {
+    let new = |mode, app: Option<&str>, scopes: &[&str]| NewConnection {
+        integration: "a".to_owned(),
+        provider: None,
+        mode,
+        slug: None,
+        name: "A".to_owned(),
+        description: None,
+        credentials: BTreeMap::new(),
+        config: Map::new(),
+        callback_url: None,
+        visibility: Visibility::User,
+        oauth_app: app.map(str::to_owned),
+        scopes: (!scopes.is_empty()).then(|| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+    };
+    check(|p| p.oauth(&new(AuthMethod::OAuth2, Some("b"), &["https://x/y.read", "a:b"])), &[]);
+    check(|p| p.oauth(&new(AuthMethod::ApiKey, None, &[])), &[]);
+    let both = [("/oauth_app", "mode oauth"), ("/scopes", "mode oauth")];
+    check(|p| p.oauth(&new(AuthMethod::ApiKey, Some("b"), &["a"])), &both);
+    check(|p| p.oauth(&new(AuthMethod::OAuth2, None, &["a", "b c"])), &[("/scopes/1", "white space")]);
+    check(|p| p.oauth(&new(AuthMethod::OAuth2, None, &[""])), &[("/scopes/0", "1 to 500")]);
+    check(|p| p.oauth(&new(AuthMethod::OAuth2, None, &["a"; 101])), &[("/scopes", "more than 100")]);
 }
 
 #[test]

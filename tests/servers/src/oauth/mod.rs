@@ -34,7 +34,8 @@ pub use crate::oauth::behaviour::{Behaviour, Encoding, Fault, Life, Refresh, Sco
 pub use crate::oauth::request::Asked;
 
 use crate::certificates::certificates;
-use crate::http1::connect;
+use crate::http1::{Message, connect};
+use crate::oauth::authorize::authorize;
 use crate::oauth::serve::{Shared, listen};
 use crate::oauth::state::State;
 
@@ -101,6 +102,26 @@ impl Provider {
     /// The same for the revocation endpoint.
     pub fn next_revocation(&self, fault: Fault) {
         self.shared.state().revocation_faults.push_back(fault);
+    }
+
+    /// Does what a browser does at the authorization endpoint: where it is sent back to.
+    ///
+    /// # Panics
+    ///
+    /// If the request isn't for this provider, or isn't as it must be.
+    #[track_caller]
+    pub fn consent(&self, url: &str) -> String {
+        let Some(target) = url.strip_prefix(&self.url("")) else { panic!("{url} isn't at {}", self.url("")) };
+        let asked = Asked::new(Message { line: format!("GET {target} HTTP/1.1"), ..Message::default() });
+        assert_eq!(asked.path(), "/authorize", "{url}");
+        let mut state = self.shared.state();
+        state.requests.push(asked.clone());
+        let answer = authorize(&mut state, &asked);
+        drop(state);
+        match answer.header("location") {
+            Some(location) => location.to_owned(),
+            None => panic!("{url} is refused: {}", String::from_utf8_lossy(&answer.body)),
+        }
     }
 
     /// Lets the answers go that [`Fault::Hold`] holds back.
