@@ -21,6 +21,8 @@ mod integrations;
 mod loopback;
 #[path = "gateway/matrix.rs"]
 mod matrix;
+#[path = "gateway/mcp/mod.rs"]
+mod mcp;
 #[path = "gateway/operations.rs"]
 mod operations;
 #[path = "gateway/reload.rs"]

@@ -18,6 +18,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["runtime/src/sql", "src/store"]),
     ("tiberius", &["runtime/src/sql"]),
     ("axum", &["src/http", "src/mcp", "src/console"]),
+    ("rmcp", &["src/mcp"]),
     ("aes_gcm", &["src/vault"]),
     ("notify", &["src/reload"]),
     ("seccompiler", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),

@@ -19,6 +19,7 @@ pub(crate) mod recorder;
 pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod secrets;
+pub(crate) mod tools;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod extract;
 mod integrations;
 mod keys;
 mod limiter;
+mod mcp;
 mod middleware;
 mod multipart;
 mod openapi;
@@ -36,6 +37,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::limiter::FailureLimiter;
 use crate::gateway::Gateway;
+use crate::mcp::McpSettings;
+use crate::mcp::hosts::Hosts;
+use crate::mcp::http::McpHttp;
 use crate::telemetry::Metrics;
 
 /// The operator's settings of the HTTP server.
@@ -45,6 +49,9 @@ pub(crate) struct HttpConfig {
     pub(crate) behind_proxy: bool,
     /// How long requests in flight may take to end at shutdown.
     pub(crate) drain: Duration,
+    /// The hosts that MCP's requests may name.
+    pub(crate) hosts: Hosts,
+    pub(crate) mcp: McpSettings,
 }
 
 /// What handlers share.
@@ -53,6 +60,7 @@ struct App {
     metrics: Metrics,
     config: HttpConfig,
     limiter: FailureLimiter,
+    mcp: McpHttp,
     /// Cancelled once the server is going down.
     shutdown: CancellationToken,
     /// The OpenAPI document, as JSON.
@@ -80,12 +88,17 @@ fn router(gateway: Gateway, metrics: Metrics, config: HttpConfig, shutdown: Canc
     let (routes, document) = routes().split_for_parts();
     let document = openapi::complete(document);
     let page = docs::page(&document).into();
-    let methods = Arc::new(openapi::allowed_methods(&document));
+    let mut methods = openapi::allowed_methods(&document);
+    methods.extend(mcp::METHODS.map(|(path, methods)| (path.to_owned(), methods.to_owned())));
+    let methods = Arc::new(methods);
     let document = document.to_string().into();
     let limiter = FailureLimiter::new();
-    let app = Arc::new(App { gateway, metrics, config, limiter, shutdown, document, page });
+    let mcp = McpHttp::new(gateway.clone(), config.mcp.clone(), shutdown.clone());
+    mcp.keep_up();
+    let app = Arc::new(App { gateway, metrics, config, limiter, mcp, shutdown, document, page });
     routes
         .merge(docs::routes())
+        .merge(mcp::routes())
         .fallback(middleware::no_such_path)
         .layer(axum::middleware::from_fn_with_state(methods, middleware::around))
         .with_state(app)

@@ -25,6 +25,7 @@ use uuid::Uuid;
 pub(in crate::gateway) use self::approved::{ApprovedCall, Ran};
 pub(in crate::gateway) use self::masked::shown as shown_arguments;
 use self::prepare::PreparedCall;
+pub(crate) use arguments::check as check_arguments;
 pub(crate) use record::Redactors;
 
 use super::approvals::ApprovalRule;
