@@ -12,6 +12,7 @@ use super::names::{
 use super::{Gateway, GatewayError};
 use crate::identity::{Identity, UserName};
 use crate::integrations::{Integration, Served};
+use crate::store::agents::AgentState;
 use crate::store::connections::{Connection, ConnectionStatus, Viewer};
 
 /// Operations that a message lists.
@@ -26,6 +27,8 @@ pub(crate) struct View {
     pub(crate) connections: Arc<Vec<Connection>>,
     /// The acting user.
     pub(crate) user: Option<UserName>,
+    /// The agent that calls, where names lead to what it was granted alone.
+    pub(crate) agent: Option<Arc<AgentState>>,
 }
 
 /// An operation that was found, and what it runs with.
@@ -61,13 +64,16 @@ impl Gateway {
     pub(crate) async fn view(&self, identity: &Identity) -> Result<View, GatewayError> {
         let integrations = self.inner.registry.integrations(identity.project).await?;
         let connections = self.inner.store.visible_connections(identity.project, &viewer(identity)).await?;
-        Ok(View { integrations, connections, user: identity.user.clone() })
+        Ok(View { integrations, connections, user: identity.user.clone(), agent: None })
     }
 }
 
 impl View {
     /// The operation and the connection that a slug, a bound slug or a function name stands for.
     pub(crate) fn resolve(&self, name: &str) -> Result<Target, ToolError> {
+        if self.agent.is_some() {
+            return self.resolve_granted(name);
+        }
         match ToolName::parse(name) {
             ToolName::Slug { provider: PROVIDER, integration, operation, connection } => {
                 let served = self.served(integration)?;
@@ -81,6 +87,17 @@ impl View {
             ToolName::Function { prefix, operation } => self.resolve_function(name, prefix, operation),
             ToolName::Slug { .. } | ToolName::Other => Err(no_tool(name)),
         }
+    }
+
+    /// An operation of a connection; none if what is served has no such operation. The error is that nothing is served.
+    pub(in crate::gateway) fn target(
+        &self,
+        connection: &Connection,
+        operation: &str,
+    ) -> Result<Option<Target>, ToolError> {
+        let served = self.served(connection.integration.as_str())?;
+        let index = index_of(&served, operation);
+        Ok(index.map(|index| Target { served, index, connection: usable(connection) }))
     }
 
     /// A connection's slug comes before an integration's, but for one that would take over what its integration's name means
@@ -117,13 +134,13 @@ impl View {
                 .any(|one| one.id != connection.id && one.status == ConnectionStatus::Active)
     }
 
-    fn integration(&self, slug: &str) -> Option<&Arc<Integration>> {
+    pub(in crate::gateway) fn integration(&self, slug: &str) -> Option<&Arc<Integration>> {
         let all = &self.integrations;
         let index = all.binary_search_by(|integration| integration.slug.as_str().cmp(slug)).ok()?;
         all.get(index)
     }
 
-    fn served(&self, slug: &str) -> Result<Arc<Served>, ToolError> {
+    pub(in crate::gateway) fn served(&self, slug: &str) -> Result<Arc<Served>, ToolError> {
         let integration = self.integration(slug).ok_or_else(|| {
             let slug: String = slug.chars().take(100).collect();
             ToolError::new(

@@ -1,5 +1,6 @@
 //! The HTTP API: router, limits, and one file per resource.
 
+mod agents;
 mod body;
 mod catalog;
 mod connections;
@@ -21,6 +22,7 @@ mod run;
 mod schema;
 mod secrets;
 mod server;
+mod yaml;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +98,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())
+        .merge(agents::routes())
         .merge(executions::routes())
         .merge(secrets::routes())
         .merge(keys::routes())

@@ -11,9 +11,10 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::body::{not_json, read_json};
-use super::error::ApiError;
-use super::extract::RequestId;
+use super::error::{ApiError, ErrorBody};
+use super::extract::{PathAgent, RequestId};
 use super::respond::{Answer, Json};
+use crate::gateway::agents::message_of;
 use crate::gateway::approvals::ApprovalRule;
 use crate::gateway::call::{Answer as CallAnswer, MAX_BATCH, RequestContext, ToolCall, ToolError};
 use crate::identity::Identity;
@@ -24,7 +25,7 @@ const MAX_RUN_BYTES: usize = 8 * 1024 * 1024;
 const MAX_NAME: usize = 512;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(run))
+    OpenApiRouter::new().routes(routes!(run)).routes(routes!(run_agent))
 }
 
 /// Calls as a model made them. Fields that aren't named here are ignored: models' APIs have some of their own.
@@ -105,7 +106,8 @@ struct RunError {
 }
 
 impl RunAnswer {
-    fn of(answers: Vec<CallAnswer>) -> Self {
+    /// `message_of` gives what the message of a failed call says.
+    fn of(answers: Vec<CallAnswer>, message_of: fn(&ToolError) -> Value) -> Self {
         let mut run = Self {
             tool_messages: Vec::with_capacity(answers.len()),
             errors: Vec::new(),
@@ -117,7 +119,7 @@ impl RunAnswer {
             let content = match result {
                 Ok(value) => value.to_string(),
                 Err(error) => {
-                    let content = json!({ "error": &error }).to_string();
+                    let content = message_of(&error).to_string();
                     let ToolError { code, message, retryable, details } = error;
                     run.errors.push(RunError { code, message, tool_call_id: id.clone(), retryable, details });
                     content
@@ -145,7 +147,31 @@ async fn run(
     let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
     // Where the client goes away this is dropped, and the gateway cancels the calls.
     let answers = app.gateway.run(&identity, calls(&bytes)?, &context).await?;
-    Ok(Json(RunAnswer::of(answers)))
+    Ok(Json(RunAnswer::of(answers, |error| json!({ "error": error }))))
+}
+
+/// Call tools as an agent
+///
+/// As `POST /api/tools/run`, with the tools that the agent was granted and no others. Grants are looked at as they are now: a
+/// call to a granted connection that is gone, or that you don't see, answers
+/// `{"success": false, "error": "Connection not accessible"}`. Where the agent lacks something that it declares, nothing runs.
+#[utoipa::path(post, path = "/api/agents/{agent}/run", tag = "Agents", operation_id = "run_agent_tools", params(PathAgent),
+    request_body = RunBody,
+    responses(
+        (status = 200, description = "What came of the calls.", body = RunAnswer),
+        (status = 422, description = "`REQUIREMENTS_MISSING`: what the agent lacks; nothing ran.", body = ErrorBody),
+    ))]
+async fn run_agent(
+    identity: Identity,
+    RequestId(request_id): RequestId,
+    State(app): State<Arc<App>>,
+    PathAgent(agent): PathAgent,
+    request: Request,
+) -> Answer<Json<RunAnswer>> {
+    let bytes = read_json(request, MAX_RUN_BYTES).await?;
+    let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
+    let answers = app.gateway.run_agent(&identity, &agent, calls(&bytes)?, &context).await?;
+    Ok(Json(RunAnswer::of(answers, message_of)))
 }
 
 /// The calls of a body. What a connector gets is checked by its own schemas; here only the frame is.
@@ -235,7 +261,7 @@ mod tests {
         let answer =
             |id: &str, result| CallAnswer { id: id.to_owned(), result, execution: uuid::Uuid::nil() };
         let answers = vec![answer("b", Err(error)), answer("a", Ok(json!({"ok": [1]})))];
-        let shown = serde_json::to_value(RunAnswer::of(answers)).unwrap();
+        let shown = serde_json::to_value(RunAnswer::of(answers, |error| json!({ "error": error }))).unwrap();
         assert_eq!(
             shown,
             json!({

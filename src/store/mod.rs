@@ -12,12 +12,14 @@
 //! comes after the other, in all processes. What it reads can't change under it.
 
 mod address;
+pub(crate) mod agents;
 mod cache;
 pub(crate) mod connections;
 mod database;
 mod epochs;
 pub(crate) mod executions;
 mod file;
+pub(crate) mod grants;
 pub(crate) mod integrations;
 pub(crate) mod keys;
 mod migrate;
