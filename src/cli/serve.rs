@@ -24,6 +24,7 @@ use crate::integrations::Registry;
 use crate::reload::{self, Reload};
 use crate::store::Store;
 use crate::telemetry::{Metrics, Telemetry};
+use crate::time::Timestamp;
 
 const EXAMPLES: &str = "\
 Each flag is an environment variable, and a key of the TOML file that --config names, such as
@@ -128,6 +129,15 @@ impl Serve {
             tracing::warn!("{problem}; compiling without it (--cache-dir names another, --no-cache none)");
         }
         let (store, vault) = self.flags.store.open().await?;
+        // Nobody else runs anything on a database that this process has locked.
+        let lapsed = store.sweep_approvals(Timestamp::now(), lock.is_some()).await;
+        let n_unknown = lapsed.map_err(|error| store_failure(&error))?.n_unknown;
+        if n_unknown > 0 {
+            tracing::warn!(
+                n_unknown,
+                "approved calls were cut off; whether they were sent isn't known, and they don't run again"
+            );
+        }
         let folder = self.flags.integrations()?;
         let registry = Registry::new(engine.clone(), store.clone(), Some(folder.to_owned()));
         let started = Instant::now();

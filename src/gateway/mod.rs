@@ -79,9 +79,12 @@ pub(crate) struct Parts {
     pub(crate) recorder: recorder::Recorder,
     pub(crate) fairness: fairness::Fairness,
     pub(crate) catalogs: catalog::Catalogs,
+    pub(in crate::gateway) approvals: approvals::Approvals,
     pub(in crate::gateway) tokens: oauth::refresh::TokenKeeper,
     /// What is done for tokens beside calls. It holds the gateway only while it does something.
     token_work: OnceLock<AbortOnDropHandle<()>>,
+    /// The same for approvals.
+    approval_work: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Gateway {
@@ -105,10 +108,13 @@ impl Gateway {
             recorder,
             fairness,
             catalogs,
+            approvals: approvals::Approvals::default(),
             tokens: oauth::refresh::TokenKeeper::default(),
             token_work: OnceLock::new(),
+            approval_work: OnceLock::new(),
         });
         inner.token_work.get_or_init(|| oauth::background::start(Arc::downgrade(&inner)));
+        inner.approval_work.get_or_init(|| approvals::background::start(Arc::downgrade(&inner)));
         Self { inner }
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use portcullis_runtime::manifest::{AuthMethod, Operation};
 use serde_json::json;
 
+use uuid::Uuid;
+
 use super::call::ToolError;
 use super::names::{
     PROVIDER, ToolName, bound_slug, disambiguated_bound_name, disambiguated_function_name, function_name,
@@ -54,6 +56,14 @@ impl Target {
     }
 }
 
+/// What was asked for, as it is now.
+pub(crate) enum Asked {
+    /// There is none any more: what isn't there, in words.
+    Gone(String),
+    /// The connection stands here even if it can't be used.
+    Found { target: Target, connection: Option<Connection> },
+}
+
 /// Whose connections a call or a catalog uses: those of the user that is acted for, for admins too.
 pub(crate) fn viewer(identity: &Identity) -> Viewer {
     identity.user.clone().map_or(Viewer::Shared, Viewer::User)
@@ -98,6 +108,34 @@ impl View {
         let served = self.served(connection.integration.as_str())?;
         let index = index_of(&served, operation);
         Ok(index.map(|index| Target { served, index, connection: usable(connection) }))
+    }
+
+    /// An operation, with the connection of this id, whatever that is called by now.
+    pub(crate) fn asked(&self, integration: &str, operation: &str, connection: Option<Uuid>) -> Asked {
+        let served = match self.served(integration) {
+            Ok(served) => served,
+            Err(error) => return Asked::Gone(error.message),
+        };
+        let Some(index) = index_of(&served, operation) else {
+            return Asked::Gone(format!("{integration} has no operation {operation:?} any more"));
+        };
+        let found = match connection {
+            None => None,
+            Some(id) => match self.connections_of(integration).find(|one| one.id == id) {
+                Some(connection) if self.agent.is_some() && !self.is_granted(connection, operation) => {
+                    return Asked::Gone("the agent isn't granted it any more".to_owned());
+                }
+                Some(connection) => Some(connection.clone()),
+                None => {
+                    return Asked::Gone(
+                        "the connection is gone, or can't be used any more by whom the call was for"
+                            .to_owned(),
+                    );
+                }
+            },
+        };
+        let connection = found.as_ref().map_or(Ok(None), usable);
+        Asked::Found { target: Target { served, index, connection }, connection: found }
     }
 
     /// A connection's slug comes before an integration's, but for one that would take over what its integration's name means

@@ -45,6 +45,9 @@ struct ExecutionBody {
     #[schema(value_type = String, format = "uuid")]
     key_id: Uuid,
     agent: Option<String>,
+    /// The approval that the call waited for, or that let it run.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    approval_id: Option<Uuid>,
     #[schema(value_type = Option<String>, format = "uuid")]
     connection_id: Option<Uuid>,
     connection_slug: Option<String>,
@@ -87,6 +90,7 @@ impl From<Execution> for ExecutionBody {
             user: execution.user.map(|user| user.to_string()),
             key_id: execution.key_id,
             agent: execution.agent,
+            approval_id: execution.approval_id,
             connection_id: execution.connection_id,
             connection_slug: execution.connection_slug,
             integration: execution.integration,

@@ -1,6 +1,7 @@
 //! The HTTP API: router, limits, and one file per resource.
 
 mod agents;
+mod approvals;
 mod body;
 mod catalog;
 mod connections;
@@ -15,6 +16,8 @@ mod middleware;
 mod multipart;
 mod openapi;
 mod operations;
+mod prefer;
+mod project;
 mod query;
 mod respond;
 mod revocation;
@@ -99,9 +102,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(catalog::routes())
         .merge(run::routes())
         .merge(agents::routes())
+        .merge(approvals::routes())
         .merge(executions::routes())
         .merge(secrets::routes())
         .merge(keys::routes())
+        .merge(project::routes())
         .merge(operations::routes())
 }
 

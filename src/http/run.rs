@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -13,9 +14,10 @@ use super::App;
 use super::body::{not_json, read_json};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{PathAgent, RequestId};
+use super::prefer::Wait;
 use super::respond::{Answer, Json};
 use crate::gateway::agents::message_of;
-use crate::gateway::approvals::ApprovalRule;
+use crate::gateway::approvals::{ApprovalRule, approval_required};
 use crate::gateway::call::{Answer as CallAnswer, MAX_BATCH, RequestContext, ToolCall, ToolError};
 use crate::identity::Identity;
 
@@ -74,7 +76,8 @@ struct RunAnswer {
     tool_messages: Vec<ToolMessage>,
     /// Why calls failed, for those that did.
     errors: Vec<RunError>,
-    /// Approvals that calls wait for.
+    /// Approvals that calls wait for: what their messages say, with the call's id.
+    #[schema(value_type = Vec<PendingApproval>)]
     approvals: Vec<Value>,
 }
 
@@ -88,6 +91,29 @@ struct ToolMessage {
     tool_call_id: String,
     /// JSON text: the result, or `{"error": {code, message, retryable, details}}`.
     content: String,
+}
+
+/// An approval that a call waits for.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used: the message that models get has the same fields")]
+struct PendingApproval {
+    /// The call's id.
+    tool_call_id: String,
+    /// Always `approval_required`.
+    #[schema(pattern = "^approval_required$")]
+    status: String,
+    #[schema(format = "uuid")]
+    approval_id: String,
+    /// The tool's slug.
+    tool: String,
+    /// The connection's slug; none where the integration needs none.
+    connection: Option<String>,
+    /// Whose account the connection is to, where the service has said.
+    account: Option<String>,
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// What a model should do.
+    message: String,
 }
 
 /// Why a call failed.
@@ -113,9 +139,14 @@ impl RunAnswer {
             errors: Vec::new(),
             approvals: Vec::new(),
         };
-        for CallAnswer { id, result, execution } in answers {
+        for CallAnswer { id, result, execution, approval, .. } in answers {
             // The answer has no place for it: with the log, a caller's id leads to the record.
             tracing::debug!(tool_call_id = id, %execution, "answered a tool call");
+            if let Some(approval) = approval {
+                let mut pending = approval_required(&approval);
+                pending["tool_call_id"] = id.clone().into();
+                run.approvals.push(pending);
+            }
             let content = match result {
                 Ok(value) => value.to_string(),
                 Err(error) => {
@@ -134,20 +165,22 @@ impl RunAnswer {
 /// Call tools
 ///
 /// The calls run side by side. Each has its message, in order; one that fails fails alone, and the answer is 200 all the
-/// same. Calls whose client goes away are cancelled.
-#[utoipa::path(post, path = "/api/tools/run", tag = "Tools", operation_id = "run_tools", request_body = RunBody,
+/// same. Calls whose client goes away are cancelled. One that a person must approve first is answered with what it waits for,
+/// or with `Prefer: wait=N`, where someone approves it in time, as if it had run at once.
+#[utoipa::path(post, path = "/api/tools/run", tag = "Tools", operation_id = "run_tools", params(Wait), request_body = RunBody,
     responses((status = 200, description = "What came of the calls.", body = RunAnswer)))]
 async fn run(
     identity: Identity,
     RequestId(request_id): RequestId,
+    wait: Wait,
     State(app): State<Arc<App>>,
     request: Request,
-) -> Answer<Json<RunAnswer>> {
+) -> Answer<impl IntoResponse> {
     let bytes = read_json(request, MAX_RUN_BYTES).await?;
     let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
     // Where the client goes away this is dropped, and the gateway cancels the calls.
     let answers = app.gateway.run(&identity, calls(&bytes)?, &context).await?;
-    Ok(Json(RunAnswer::of(answers, |error| json!({ "error": error }))))
+    Ok(answered(&app, answers, wait, |error| json!({ "error": error })).await)
 }
 
 /// Call tools as an agent
@@ -155,8 +188,8 @@ async fn run(
 /// As `POST /api/tools/run`, with the tools that the agent was granted and no others. Grants are looked at as they are now: a
 /// call to a granted connection that is gone, or that you don't see, answers
 /// `{"success": false, "error": "Connection not accessible"}`. Where the agent lacks something that it declares, nothing runs.
-#[utoipa::path(post, path = "/api/agents/{agent}/run", tag = "Agents", operation_id = "run_agent_tools", params(PathAgent),
-    request_body = RunBody,
+#[utoipa::path(post, path = "/api/agents/{agent}/run", tag = "Agents", operation_id = "run_agent_tools",
+    params(PathAgent, Wait), request_body = RunBody,
     responses(
         (status = 200, description = "What came of the calls.", body = RunAnswer),
         (status = 422, description = "`REQUIREMENTS_MISSING`: what the agent lacks; nothing ran.", body = ErrorBody),
@@ -164,14 +197,28 @@ async fn run(
 async fn run_agent(
     identity: Identity,
     RequestId(request_id): RequestId,
+    wait: Wait,
     State(app): State<Arc<App>>,
     PathAgent(agent): PathAgent,
     request: Request,
-) -> Answer<Json<RunAnswer>> {
+) -> Answer<impl IntoResponse> {
     let bytes = read_json(request, MAX_RUN_BYTES).await?;
     let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
     let answers = app.gateway.run_agent(&identity, &agent, calls(&bytes)?, &context).await?;
-    Ok(Json(RunAnswer::of(answers, message_of)))
+    Ok(answered(&app, answers, wait, message_of).await)
+}
+
+/// What came of calls, once the caller has waited for decisions as long as it wants to.
+async fn answered(
+    app: &App,
+    mut answers: Vec<CallAnswer>,
+    wait: Wait,
+    message_of: fn(&ToolError) -> Value,
+) -> impl IntoResponse + use<> {
+    if let Some(wait) = wait.duration() {
+        answers = app.gateway.await_decisions(answers, wait, &app.shutdown).await;
+    }
+    (wait.applied(), Json(RunAnswer::of(answers, message_of)))
 }
 
 /// The calls of a body. What a connector gets is checked by its own schemas; here only the frame is.
@@ -258,8 +305,13 @@ mod tests {
             retryable: false,
             details: json!({}),
         };
-        let answer =
-            |id: &str, result| CallAnswer { id: id.to_owned(), result, execution: uuid::Uuid::nil() };
+        let answer = |id: &str, result| CallAnswer {
+            id: id.to_owned(),
+            result,
+            execution: uuid::Uuid::nil(),
+            approval: None,
+            attempts: 0,
+        };
         let answers = vec![answer("b", Err(error)), answer("a", Ok(json!({"ok": [1]})))];
         let shown = serde_json::to_value(RunAnswer::of(answers, |error| json!({ "error": error }))).unwrap();
         assert_eq!(

@@ -55,6 +55,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<UserName>,
     pub(crate) key_id: Uuid,
     pub(crate) agent: Option<String>,
+    /// The approval that the call waits for, or that let it run.
+    pub(crate) approval_id: Option<Uuid>,
     pub(crate) connection_id: Option<Uuid>,
     pub(crate) connection_slug: Option<String>,
     pub(crate) integration: Option<String>,
@@ -107,7 +109,7 @@ pub(crate) struct ExecutionFilter {
 /// The columns by name: a newer version of the program may have added some while this one runs.
 const SELECT: &str = "SELECT project_id, id, user_name, key_id, agent, connection_id, connection_slug, integration, tool, \
                       operation, connector_version, connector_digest, outcome, code, started_at, duration_ms, queue_ms, \
-                      attempts, request_id, message, http, logs, arguments FROM executions WHERE project_id = ";
+                      attempts, request_id, message, http, logs, arguments, approval_id FROM executions WHERE project_id = ";
 /// Rows that one transaction deletes.
 const N_DELETED_AT_ONCE: i64 = 1_000;
 
@@ -251,7 +253,7 @@ fn insertion(executions: &[Execution]) -> Query {
     let mut insert = Statement::new(
         "INSERT INTO executions (project_id, id, user_name, key_id, agent, connection_id, connection_slug, integration, tool, \
          operation, connector_version, connector_digest, outcome, code, started_at, duration_ms, queue_ms, attempts, \
-         request_id, message, http, logs, arguments) VALUES ",
+         request_id, message, http, logs, arguments, approval_id) VALUES ",
     );
     for (n, execution) in executions.iter().enumerate() {
         insert.push(if n == 0 { "(" } else { ", (" });
@@ -264,7 +266,7 @@ fn insertion(executions: &[Execution]) -> Query {
     insert.query().persistent(false)
 }
 
-fn values(execution: &Execution) -> [Stored; 23] {
+fn values(execution: &Execution) -> [Stored; 24] {
     [
         id(execution.project).into(),
         id(execution.id).into(),
@@ -289,6 +291,7 @@ fn values(execution: &Execution) -> [Stored; 23] {
         execution.http.to_string().into(),
         execution.logs.to_string().into(),
         execution.arguments.to_string().into(),
+        execution.approval_id.map(id).into(),
     ]
 }
 
@@ -300,6 +303,7 @@ fn execution_of(row: &AnyRow) -> Result<Execution, StoreError> {
         user: fields.optional_user("user_name")?,
         key_id: fields.uuid("key_id")?,
         agent: fields.optional_text("agent")?,
+        approval_id: fields.optional_uuid("approval_id")?,
         connection_id: fields.optional_uuid("connection_id")?,
         connection_slug: fields.optional_text("connection_slug")?,
         integration: fields.optional_text("integration")?,

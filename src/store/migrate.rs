@@ -23,6 +23,12 @@ const VERSIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../migrations/postgres/0002_oauth.sql"),
     ),
     (
+        3,
+        "approvals",
+        include_str!("../../migrations/sqlite/0003_approvals.sql"),
+        include_str!("../../migrations/postgres/0003_approvals.sql"),
+    ),
+    (
         4,
         "agents",
         include_str!("../../migrations/sqlite/0004_agents.sql"),

@@ -13,6 +13,7 @@
 
 mod address;
 pub(crate) mod agents;
+pub(crate) mod approvals;
 mod cache;
 pub(crate) mod connections;
 mod database;
@@ -34,6 +35,7 @@ pub(crate) mod sealed;
 pub(crate) mod secrets;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 

@@ -14,14 +14,20 @@ pub(crate) struct Project {
     pub(crate) id: ProjectId,
     /// Unique; 1 to 100 characters.
     pub(crate) name: String,
+    /// Whether people may approve the calls that were asked for on their own behalf.
+    pub(crate) approve_own_calls: bool,
     pub(crate) created_at: Timestamp,
 }
 
 impl Store {
     /// Makes a project; [`StoreError::Taken`] if there is one of this name.
     pub(crate) async fn create_project(&self, name: &str) -> Result<Project, StoreError> {
-        let project =
-            Project { id: ProjectId(Uuid::now_v7()), name: clean(name), created_at: Timestamp::now() };
+        let project = Project {
+            id: ProjectId(Uuid::now_v7()),
+            name: clean(name),
+            approve_own_calls: true,
+            created_at: Timestamp::now(),
+        };
         let query = sqlx::query("INSERT INTO projects (id, name, created_at) VALUES ($1, $2, $3)")
             .bind(id(project.id))
             .bind(project.name.clone())
@@ -34,15 +40,37 @@ impl Store {
 
     /// All projects, by name.
     pub(crate) async fn projects(&self) -> Result<Vec<Project>, StoreError> {
-        let query = sqlx::query("SELECT id, name, created_at FROM projects ORDER BY name");
+        let query = sqlx::query("SELECT id, name, approve_own_calls, created_at FROM projects ORDER BY name");
         self.inner.database.rows("read the projects", query).await?.iter().map(project_of).collect()
     }
 
     /// The project of this name.
     pub(crate) async fn project_named(&self, name: &str) -> Result<Option<Project>, StoreError> {
         let query =
-            sqlx::query("SELECT id, name, created_at FROM projects WHERE name = $1").bind(clean(name));
+            sqlx::query("SELECT id, name, approve_own_calls, created_at FROM projects WHERE name = $1")
+                .bind(clean(name));
         self.inner.database.row("read the project", query).await?.as_ref().map(project_of).transpose()
+    }
+
+    /// The project with this id.
+    pub(crate) async fn project(&self, project: ProjectId) -> Result<Option<Project>, StoreError> {
+        let query = sqlx::query("SELECT id, name, approve_own_calls, created_at FROM projects WHERE id = $1")
+            .bind(id(project));
+        self.inner.database.row("read the project", query).await?.as_ref().map(project_of).transpose()
+    }
+
+    /// Lets people approve the calls that were asked for on their own behalf, or not.
+    pub(crate) async fn set_approve_own_calls(
+        &self,
+        project: ProjectId,
+        approve_own_calls: bool,
+    ) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE projects SET approve_own_calls = $1 WHERE id = $2")
+            .bind(i64::from(approve_own_calls))
+            .bind(id(project));
+        let mut write = self.inner.database.begin("change the project").await?;
+        write.execute(query).await?;
+        write.commit().await
     }
 
     /// Deletes a project and all that is in it; whether there was one.
@@ -76,6 +104,7 @@ fn project_of(row: &AnyRow) -> Result<Project, StoreError> {
     Ok(Project {
         id: fields.uuid("id").map(ProjectId)?,
         name: fields.text("name")?,
+        approve_own_calls: fields.integer("approve_own_calls")? != 0,
         created_at: fields.time("created_at")?,
     })
 }

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::database::Query;
+use super::database::{Query, Write};
 use super::rows::{Fields, Statement, clean, id};
 use super::{Store, StoreError};
 use crate::identity::ProjectId;
@@ -56,6 +56,10 @@ impl Store {
              FROM oauth_flows WHERE key_id IS NOT NULL AND key_id <> $1 \
              UNION ALL SELECT project_id, 'oauth_revocation', integration, id, key_id, nonce, ciphertext \
              FROM oauth_revocations WHERE key_id <> $1 \
+             UNION ALL SELECT project_id, 'approval', approval_id, field, key_id, nonce, ciphertext \
+             FROM approval_values WHERE key_id <> $1 \
+             UNION ALL SELECT project_id, 'webhook', '', '', key_id, nonce, ciphertext \
+             FROM approval_webhooks WHERE key_id <> $1 \
              LIMIT $2",
         )
         .bind(clean(key_id))
@@ -76,24 +80,50 @@ impl Store {
     }
 }
 
+impl Write<'_> {
+    /// Refuses values under another master key than the one in force, as `Change::check_master_key` does, in a transaction that
+    /// changes no configuration: none comes into force before it ends.
+    pub(super) async fn lock_master_key(
+        &mut self,
+        values: impl IntoIterator<Item = &Sealed>,
+    ) -> Result<(), StoreError> {
+        let values: Vec<&Sealed> = values.into_iter().collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let row = self.row(sqlx::query("UPDATE master_key SET key_id = key_id RETURNING key_id")).await?;
+        let active =
+            row.map(|row| Fields::of("master key", &row).optional_text("key_id")).transpose()?.flatten();
+        match active {
+            Some(active) if values.iter().any(|sealed| sealed.key_id != active) => {
+                Err(StoreError::KeyRotated)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Puts the value in place of the very one that was read.
 fn replacement(row: &SealedRow, sealed: &Sealed) -> Query {
     let (table, field, owner) = match row.kind.as_str() {
-        "secret" => ("secrets", "name", None),
-        "oauth_app" => ("oauth_apps", "name", Some("integration")),
-        "oauth_flow" => ("oauth_flows", "state_hash", Some("connection_id")),
-        "oauth_revocation" => ("oauth_revocations", "id", Some("integration")),
-        _ => ("connection_fields", "field", Some("connection_id")),
+        "secret" => ("secrets", Some("name"), None),
+        "oauth_app" => ("oauth_apps", Some("name"), Some("integration")),
+        "oauth_flow" => ("oauth_flows", Some("state_hash"), Some("connection_id")),
+        "oauth_revocation" => ("oauth_revocations", Some("id"), Some("integration")),
+        "approval" => ("approval_values", Some("field"), Some("approval_id")),
+        "webhook" => ("approval_webhooks", None, None),
+        _ => ("connection_fields", Some("field"), Some("connection_id")),
     };
     let mut update = Statement::new("UPDATE ");
     update.push(table).push(" SET ");
     place(&mut update, sealed, ", ");
     update.push(" WHERE ");
     place(&mut update, &row.sealed, " AND ");
-    update.push(" AND project_id = ").bind(id(row.project)).push(" AND ").push(field);
-    update.push(" = ").bind(clean(&row.field));
-    if let Some(owner) = owner {
-        update.push(" AND ").push(owner).push(" = ").bind(clean(&row.owner));
+    update.push(" AND project_id = ").bind(id(row.project));
+    for (column, value) in [(field, &row.field), (owner, &row.owner)] {
+        if let Some(column) = column {
+            update.push(" AND ").push(column).push(" = ").bind(clean(value));
+        }
     }
     if table == "connection_fields" {
         update.push(" AND kind = ").bind(clean(&row.kind));

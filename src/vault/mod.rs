@@ -59,11 +59,13 @@ impl std::fmt::Debug for Sealed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding<'a> {
     pub(crate) project: ProjectId,
-    /// `credential`, `config` or `token` of a connection, `secret`, `oauth_app`, `oauth_flow` or `oauth_revocation`.
+    /// `credential`, `config` or `token` of a connection, `secret`, `oauth_app`, `oauth_flow`, `oauth_revocation`,
+    /// `approval` or `webhook`.
     pub(crate) kind: &'a str,
-    /// The connection's id, or the integration's slug; empty for a workspace secret.
+    /// The connection's or the approval's id, or the integration's slug; empty for a workspace secret and a webhook.
     pub(crate) owner: &'a str,
-    /// The credential's key, the secret's or the app's name, the hash of the flow's state, the revocation's id.
+    /// The credential's key, the secret's or the app's name, the hash of the flow's state, the revocation's id, what of an
+    /// approval it is.
     pub(crate) field: &'a str,
 }
 
@@ -81,6 +83,16 @@ impl<'a> Binding<'a> {
     /// The place of what is secret about a consent under way.
     pub(crate) fn oauth_flow(project: ProjectId, connection: &'a str, state_hash: &'a str) -> Self {
         Self { project, kind: "oauth_flow", owner: connection, field: state_hash }
+    }
+
+    /// The place of what is secret about an approval.
+    pub(crate) fn approval(project: ProjectId, approval: &'a str, field: &'a str) -> Self {
+        Self { project, kind: "approval", owner: approval, field }
+    }
+
+    /// The place of what a project's webhook is signed with.
+    pub(crate) fn webhook(project: ProjectId) -> Self {
+        Self { project, kind: "webhook", owner: "", field: "" }
     }
 
     /// The associated data: a version, then each part behind its length, so that no two places have the same.

@@ -108,6 +108,11 @@ impl View {
         }
     }
 
+    /// Whether the agent may call an operation of a connection.
+    pub(in crate::gateway) fn is_granted(&self, connection: &Connection, operation: &str) -> bool {
+        self.grants().iter().any(|grant| grant.connection == connection.id && grant.has(operation))
+    }
+
     /// What the grant that a call is made under says about approvals.
     pub(super) fn rule(&self, name: &str) -> ApprovalRule {
         match self.named(name) {

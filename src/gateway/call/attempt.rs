@@ -7,6 +7,7 @@ use portcullis_runtime::manifest::Kind;
 use portcullis_runtime::{CallError, ErrorCode, Exchange, LogLine, Outcome};
 use serde_json::Value;
 
+use super::super::approvals::approval_required;
 use super::super::fairness::{Room, Stop};
 use super::super::retry::{FailedAttempt, random, retry_after};
 use super::prepare::{Next, PreparedCall, SecretCall};
@@ -39,7 +40,7 @@ impl PreparedCall {
         let mut traces = Traces::default();
         let ending = match &self.next {
             Next::Refuse(error) => Ending::Failed(error.clone()),
-            Next::Approve(answer) => Ending::ApprovalRequired(answer.clone()),
+            Next::Approve(approval) => Ending::ApprovalRequired(approval.clone()),
             Next::Run(call) => {
                 let call = Arc::clone(call);
                 match self.run(call, &mut traces).await {
@@ -49,11 +50,12 @@ impl PreparedCall {
             }
         };
         self.leave_record(&ending, &traces).await;
-        let result = match ending {
-            Ending::Ok(result) | Ending::ApprovalRequired(result) => Ok(result),
-            Ending::Failed(error) => Err(error),
+        let (result, approval) = match ending {
+            Ending::Ok(result) => (Ok(result), None),
+            Ending::ApprovalRequired(approval) => (Ok(approval_required(&approval)), Some(approval)),
+            Ending::Failed(error) => (Err(error), None),
         };
-        Answer { id: self.id, result, execution: self.execution }
+        Answer { id: self.id, result, execution: self.execution, approval, attempts: traces.n_attempts }
     }
 
     /// First the connection's rate limit, then room, then the connector, until it doesn't help any more.
@@ -143,7 +145,8 @@ impl PreparedCall {
             n_retries: traces.n_attempts - 1,
             elapsed: self.times.started.elapsed(),
         };
-        let pause = attempt.pause(random()).filter(|_| !self.stop.cancellation.is_cancelled());
+        let pause =
+            attempt.pause(random()).filter(|_| !self.is_once && !self.stop.cancellation.is_cancelled());
         let mode = self.connection().map(|connection| connection.mode);
         (outcome::tool_error(error, &attempt, mode, now), pause)
     }

@@ -25,14 +25,20 @@ const SECRET_WORDS: [&str; 13] = [
 ];
 
 /// The arguments without secrets: neither the connection's (`redactor`) nor what a member's name says is one.
-pub(super) fn arguments(mut arguments: Value, redactor: &Redactor) -> Value {
-    redactor.value(&mut arguments);
-    mask(&mut arguments);
+pub(super) fn arguments(arguments: Value, redactor: &Redactor) -> Value {
+    let arguments = shown(arguments, redactor);
     let text = arguments.to_string();
     if text.len() <= MAX_ARGUMENTS {
         return arguments;
     }
     json!({"truncated": true, "bytes": text.len(), "beginning": cut(&text, MAX_ARGUMENTS)})
+}
+
+/// The same, however much it is: what a person decides about must be there in full.
+pub(in crate::gateway) fn shown(mut arguments: Value, redactor: &Redactor) -> Value {
+    redactor.value(&mut arguments);
+    mask(&mut arguments);
+    arguments
 }
 
 /// Recursion is bounded by what was parsed: 128 deep.

@@ -3,6 +3,7 @@
 //! Every call of a batch is prepared before any begins, so that a store that fails fails the whole request and nothing has
 //! been sent. From its ticket on a call goes on to its end and its record, even if nobody waits for the answer any more.
 
+mod approved;
 mod arguments;
 mod attempt;
 mod masked;
@@ -11,15 +12,18 @@ mod prepare;
 mod record;
 mod tokens;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_runtime::Cancellation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 use uuid::Uuid;
 
+pub(in crate::gateway) use self::approved::{ApprovedCall, Ran};
+pub(in crate::gateway) use self::masked::shown as shown_arguments;
 use self::prepare::PreparedCall;
 pub(crate) use record::Redactors;
 
@@ -28,6 +32,7 @@ use super::fairness::{Stop, Ticket};
 use super::resolve::View;
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
+use crate::store::approvals::Approval;
 
 /// Calls that one request may hold.
 pub(crate) const MAX_BATCH: usize = 50;
@@ -46,7 +51,7 @@ pub(crate) struct ToolCall {
 }
 
 /// An error of a call, as the contract's §6 spells it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ToolError {
     pub(crate) code: String,
     pub(crate) message: String,
@@ -82,6 +87,10 @@ pub(crate) struct Answer {
     pub(crate) result: Result<Value, ToolError>,
     /// The record of it.
     pub(crate) execution: uuid::Uuid,
+    /// What it waits for.
+    pub(crate) approval: Option<Box<Approval>>,
+    /// How often the connector was called.
+    pub(crate) attempts: u32,
 }
 
 /// What else is known of a request.
@@ -168,7 +177,7 @@ impl Batch {
         };
         let mut prepared = Vec::with_capacity(calls.len());
         for (call, ticket) in calls.into_iter().zip(tickets) {
-            let held = (ticket, stop.clone());
+            let held = (Arc::new(ticket), stop.clone());
             prepared.push(gateway.prepare(&identity, &view, &context, call, started, held).await?);
         }
         Ok(prepared)
@@ -189,7 +198,8 @@ async fn side_by_side(calls: Vec<PreparedCall>) -> Vec<Answer> {
         answers.push(task.await.unwrap_or_else(|error| {
             tracing::error!(%execution, %error, "a call's task ended without an answer");
             let message = "the call ended without an answer; the server's log says why";
-            Answer { id, result: Err(ToolError::new("SANDBOX_CRASHED", message)), execution }
+            let result = Err(ToolError::new("SANDBOX_CRASHED", message));
+            Answer { id, result, execution, approval: None, attempts: 0 }
         }));
     }
     answers

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::Call;
-use portcullis_runtime::manifest::OperationType;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use zeroize::Zeroize;
@@ -18,6 +17,7 @@ use super::record::{Caller, Times};
 use super::{RequestContext, ToolCall, ToolError, arguments};
 use crate::error::chain;
 use crate::identity::{Identity, ProjectId};
+use crate::store::approvals::Approval;
 use crate::store::connections::Connection;
 
 /// A call that can run, or of which it is known why it can't.
@@ -37,6 +37,10 @@ pub(super) struct PreparedCall {
     pub(super) target: Option<Target>,
     /// The arguments as given, where they are JSON.
     pub(super) arguments: Value,
+    /// The approval that it waits for, or that lets it run.
+    pub(super) approval: Option<Uuid>,
+    /// It is never made a second time, whatever comes of the first.
+    pub(super) is_once: bool,
     pub(super) next: Next,
 }
 
@@ -44,8 +48,8 @@ pub(super) struct PreparedCall {
 pub(super) enum Next {
     /// It can't run.
     Refuse(ToolError),
-    /// A person must approve it first: what the answer says.
-    Approve(Value),
+    /// A person must approve it first.
+    Approve(Box<Approval>),
     /// It can run.
     Run(Arc<SecretCall>),
 }
@@ -80,7 +84,7 @@ impl Gateway {
         context: &RequestContext,
         call: ToolCall,
         started: Instant,
-        (ticket, stop): (Ticket, Stop),
+        (ticket, stop): (Arc<Ticket>, Stop),
     ) -> Result<PreparedCall, GatewayError> {
         let resolved = view.resolve(&call.name);
         let parsed = arguments::parse(&call.arguments);
@@ -89,7 +93,7 @@ impl Gateway {
                 Next::Refuse(error.clone())
             }
             (Ok(target), Ok(arguments)) => {
-                self.next(identity.project, target, arguments, call.approval, &stop).await?
+                self.next(identity, context, target, arguments, call.approval, &stop).await?
             }
         };
         Ok(PreparedCall {
@@ -104,10 +108,15 @@ impl Gateway {
                 queued: Duration::ZERO,
                 sandbox: Duration::ZERO,
             },
-            ticket: Arc::new(ticket),
+            ticket,
             stop,
             target: resolved.ok(),
             arguments: parsed.unwrap_or(Value::Null),
+            approval: match &next {
+                Next::Approve(approval) => Some(approval.id),
+                Next::Refuse(_) | Next::Run(_) => None,
+            },
+            is_once: false,
             next,
         })
     }
@@ -115,10 +124,33 @@ impl Gateway {
     /// In this order: a usable connection, valid arguments, an approval, complete credentials.
     async fn next(
         &self,
-        project: ProjectId,
+        identity: &Identity,
+        context: &RequestContext,
         target: &Target,
         arguments: &Value,
         rule: ApprovalRule,
+        stop: &Stop,
+    ) -> Result<Next, GatewayError> {
+        if let Err(error) = &target.connection {
+            return Ok(Next::Refuse(error.clone()));
+        }
+        let operation = target.operation();
+        if let Err(error) = arguments::check(operation, arguments) {
+            return Ok(Next::Refuse(error));
+        }
+        if rule.holds(operation) {
+            let asked = Box::pin(self.ask(identity, context, target, arguments)).await?;
+            return Ok(asked.map_or_else(Next::Refuse, |approval| Next::Approve(Box::new(approval))));
+        }
+        self.ready(identity.project, target, arguments, stop).await
+    }
+
+    /// The call with its credentials, or why it can't be made.
+    pub(super) async fn ready(
+        &self,
+        project: ProjectId,
+        target: &Target,
+        arguments: &Value,
         stop: &Stop,
     ) -> Result<Next, GatewayError> {
         let connection = match &target.connection {
@@ -126,12 +158,6 @@ impl Gateway {
             Err(error) => return Ok(Next::Refuse(error.clone())),
         };
         let operation = target.operation();
-        if let Err(error) = arguments::check(operation, arguments) {
-            return Ok(Next::Refuse(error));
-        }
-        if rule.holds(operation) {
-            return Ok(Next::Approve(approval_required(target)));
-        }
         let epoch = self.inner.store.epoch();
         let mut opened = match connection {
             None => Opened::default(),
@@ -178,23 +204,6 @@ fn rate(
         None => RateKey::Integration(project, target.integration().into()),
     };
     Some((key, limit))
-}
-
-fn approval_required(target: &Target) -> Value {
-    let operation = target.operation();
-    let (tool, integration) = (operation.name.as_str(), target.integration());
-    let why = match operation.operation_type {
-        OperationType::Write if operation.requires_approval.is_none() => "it changes something",
-        _ => "its manifest says so",
-    };
-    json!({
-        "status": "approval_required",
-        "tool": super::super::names::tool_slug(integration, tool),
-        "message": format!(
-            "a person must approve each call of {integration}'s operation {tool}, since {why}. Nothing was sent. This server \
-             can't take approvals yet: only a manifest with \"requiresApproval\": false on the operation lets it run"
-        ),
-    })
 }
 
 fn unreadable(connection: &Connection) -> ToolError {

@@ -8,12 +8,14 @@ use serde_json::Value;
 use tracing::{Span, field};
 use uuid::Uuid;
 
+use super::super::Gateway;
 use super::super::resolve::Target;
 use super::attempt::Traces;
 use super::masked;
 use super::prepare::{Next, PreparedCall};
 use super::{RequestContext, ToolError, outcome};
 use crate::identity::{Identity, ProjectId, UserName};
+use crate::store::approvals::Approval;
 use crate::store::executions::{Execution, ExecutionOutcome};
 use crate::time::Timestamp;
 
@@ -46,8 +48,8 @@ pub(super) struct Times {
 /// How a call ended.
 pub(super) enum Ending {
     Ok(Value),
-    /// It was stopped before it ran; this is its answer.
-    ApprovalRequired(Value),
+    /// It was stopped before it ran, and waits for this.
+    ApprovalRequired(Box<Approval>),
     Failed(ToolError),
 }
 
@@ -163,17 +165,15 @@ impl PreparedCall {
     /// What takes the connection's secrets out. Those of a call that never ran are opened for this alone: its arguments may
     /// hold them just as well.
     async fn redactor(&self) -> Option<Redactor> {
-        let Some(connection) = self.connection() else { return Some(Redactor::default()) };
-        let redactors = &self.gateway.inner.recorder.redactors;
-        if let Next::Run(call) = &self.next {
-            let connector = &self.target.as_ref()?.served.connector;
-            return Some(redactors.get(connection.id, call.epoch, connector.hidden_values(&call.call)));
+        let Some(target) = &self.target else { return Some(Redactor::default()) };
+        match (&self.next, self.connection()) {
+            (Next::Run(call), Some(connection)) => {
+                let redactors = &self.gateway.inner.recorder.redactors;
+                let hidden = target.served.connector.hidden_values(&call.call);
+                Some(redactors.get(connection.id, call.epoch, hidden))
+            }
+            _ => self.gateway.redactor_of(target).await,
         }
-        let epoch = self.gateway.inner.store.epoch();
-        let opened = self.gateway.open_credentials(connection).await.ok()?;
-        let call = opened.into_call(None, Value::Null, Cancellation::default());
-        let connector = &self.target.as_ref()?.served.connector;
-        Some(redactors.get(connection.id, epoch, connector.hidden_values(&call)))
     }
 
     fn execution(
@@ -194,6 +194,7 @@ impl PreparedCall {
             user: user.clone(),
             key_id: *key,
             agent: agent.clone(),
+            approval_id: self.approval,
             connection_id: connection.map(|connection| connection.id),
             connection_slug: connection.map(|connection| connection.slug.to_string()),
             integration: connector.map(|connector| connector.slug().to_owned()),
@@ -213,6 +214,18 @@ impl PreparedCall {
             logs: masked::logs(&traces.logs),
             arguments,
         }
+    }
+}
+
+impl Gateway {
+    /// What takes the secrets of a target's connection out; none if they can't be told.
+    pub(in crate::gateway) async fn redactor_of(&self, target: &Target) -> Option<Redactor> {
+        let Ok(Some(connection)) = &target.connection else { return Some(Redactor::default()) };
+        let epoch = self.inner.store.epoch();
+        let opened = self.open_credentials(connection).await.ok()?;
+        let call = opened.into_call(None, Value::Null, Cancellation::default());
+        let hidden = target.served.connector.hidden_values(&call);
+        Some(self.inner.recorder.redactors.get(connection.id, epoch, hidden))
     }
 }
 

@@ -25,6 +25,7 @@ fn execution(project: ProjectId) -> Execution {
         user: None,
         key_id: Uuid::nil(),
         agent: None,
+        approval_id: None,
         connection_id: None,
         connection_slug: None,
         integration: None,

@@ -24,6 +24,7 @@ pub(super) fn execution(project: ProjectId) -> Execution {
         user: None,
         key_id: Uuid::from_u128(7),
         agent: None,
+        approval_id: None,
         connection_id: None,
         connection_slug: None,
         integration: None,
@@ -50,6 +51,7 @@ fn full(project: ProjectId) -> Execution {
     Execution {
         user: Some(user("alice")),
         agent: Some("helper".to_owned()),
+        approval_id: Some(Uuid::from_u128(9)),
         connection_id: Some(Uuid::from_u128(8)),
         connection_slug: Some("support".to_owned()),
         integration: Some("github".to_owned()),

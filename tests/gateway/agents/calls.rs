@@ -213,3 +213,34 @@ fn a_batch_of_an_agent_keeps_its_order_and_one_fails_alone() {
     ada.post("/api/agents/nobody/run", run_body(&[("a", "x", "{}")])).refuses(404, "NOT_FOUND");
     ada.post("/api/agents/support/run", json!({"tool_calls": []})).refuses(400, "INVALID_REQUEST");
 }
+
+on_each_store!(what_is_approved_runs_only_while_the_agent_may_still_call_it);
+
+fn what_is_approved_runs_only_while_the_agent_may_still_call_it(place: &Place) {
+    place.install("teller", &teller());
+    let server = place.start();
+    let (admin, ada) = (server.admin(), server.user("ada"));
+    declare(&admin, "support");
+    let work = connect(&ada, "Work", "the-key", "user");
+    let ask = |amount: u64| {
+        grant(&ada, "support", &[(&work, &["set"])]);
+        let called = call(&ada, "support", "work__set", json!({"amount": amount}));
+        let pending = called.content();
+        assert_eq!(pending["status"], "approval_required");
+        assert_eq!(called.answer["approvals"][0]["approval_id"], pending["approval_id"]);
+        format!("/api/approvals/{}/approve", pending["approval_id"].as_str().unwrap())
+    };
+    let approved = admin.post(&ask(1), json!({})).is(200).json();
+    assert_eq!(approved["result"], json!({"key": "yek-eht", "params": {"amount": 1}}), "{approved:#}");
+    let of_agent = admin.get("/api/approvals?agent=support").is(200).json();
+    assert_eq!(of_agent["count"], 1);
+    let revoked = ask(2);
+    grant(&ada, "support", &[(&work, &["tell"])]);
+    assert_eq!(admin.post(&revoked, json!({})).is(409).json()["error"]["details"]["status"], "STALE");
+    let deleted = ask(3);
+    admin.delete("/api/agents/support").is(204);
+    assert_eq!(admin.post(&deleted, json!({})).is(409).json()["error"]["details"]["status"], "STALE");
+    let list = ada.get("/api/executions").is(200).json();
+    let ran = list["executions"].as_array().unwrap().iter().filter(|one| one["outcome"] == "ok").count();
+    assert_eq!(ran, 1);
+}
