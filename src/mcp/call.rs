@@ -110,7 +110,8 @@ impl<T: Toolbox> McpServer<T> {
         let message = format!("the argument {argument:?} must be {expected}");
         let violations = json!({"violations": [{"path": format!("/{argument}"), "message": &message}]});
         let error = ToolError::new("INVALID_ARGUMENTS", message).with(violations);
-        self.writer(&self.owner(line)).outcome(Err(error), Source::default())
+        let message = json!({ "error": error });
+        self.writer(&self.owner(line)).outcome(Err(message), Source::default())
     }
 
     async fn call(
@@ -123,11 +124,14 @@ impl<T: Toolbox> McpServer<T> {
     ) -> Result<CallToolResponse, ErrorData> {
         let owner = self.owner(line);
         let writer = self.writer(&owner);
+        let told = |outcome: Result<Value, ToolError>| {
+            outcome.map_err(|error| self.toolbox.message_of(&line.caller, &error))
+        };
         // Looked up before the call, which may change what there is.
         let source = self.source(line, name).await;
         let (shown, question, state, pending) = match self.toolbox.call(&line.caller, name, arguments).await?
         {
-            Called::Done(outcome) => return Ok(writer.outcome(outcome, source).into()),
+            Called::Done(outcome) => return Ok(writer.outcome(told(outcome), source).into()),
             Called::Pending { shown, question, state, pending } => (shown, question, state, pending),
         };
         if !can_ask(context) || !self.toolbox.may_ask(&line.caller, &pending).await {
@@ -140,7 +144,7 @@ impl<T: Toolbox> McpServer<T> {
             Word::Ask(input_required) => return Ok((*input_required).into()),
         };
         let outcome = self.toolbox.decide(&line.caller, pending, is_approved).await;
-        Ok(writer.outcome(outcome, source).into())
+        Ok(writer.outcome(told(outcome), source).into())
     }
 
     /// Whose words the tool's results are; unknown for one that isn't listed.

@@ -13,7 +13,7 @@ use crate::gateway::approvals::{ApprovalRule, Verdict, approval_required};
 use crate::gateway::call::{RequestContext, ToolCall, ToolError};
 use crate::gateway::resolve::viewer;
 use crate::gateway::tools::CallableTool;
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{Gateway, GatewayError, agents};
 use crate::identity::{Identity, ProjectId};
 use crate::store::approvals::Approval;
 use crate::store::connections::Viewer;
@@ -55,7 +55,7 @@ impl GatewayTools {
     }
 
     async fn list(&self, caller: &GatewayCaller) -> Result<ToolList, GatewayError> {
-        let tools = self.gateway.callable_tools(&caller.identity).await?;
+        let tools = self.gateway.callable_tools(&caller.identity, caller.agent.as_deref()).await?;
         Ok(ToolList::new(tools.into_iter().map(offered).collect()))
     }
 
@@ -65,7 +65,11 @@ impl GatewayTools {
             agent: caller.agent.clone(),
             ..RequestContext::default()
         };
-        let mut answers = self.gateway.run(&caller.identity, vec![call], &context).await?;
+        let (identity, calls) = (&caller.identity, vec![call]);
+        let mut answers = match &caller.agent {
+            Some(agent) => self.gateway.run_agent(identity, agent, calls, &context).await?,
+            None => self.gateway.run(identity, calls, &context).await?,
+        };
         // One call has one answer.
         let answer =
             answers.pop().ok_or_else(|| GatewayError::Unavailable("the call was lost".to_owned()))?;
@@ -148,6 +152,13 @@ impl Toolbox for GatewayTools {
         }
     }
 
+    fn message_of(&self, caller: &GatewayCaller, error: &ToolError) -> Value {
+        match caller.agent {
+            Some(_) => agents::message_of(error),
+            None => json!({ "error": error }),
+        }
+    }
+
     fn changes(&self) -> Changes {
         Changes(self.gateway.tools_changes().into())
     }
@@ -160,22 +171,15 @@ impl Toolbox for GatewayTools {
 }
 
 fn offered(tool: CallableTool) -> Offered {
-    let CallableTool { entry, connection, input_schema, output_schema } = tool;
-    // Where one tool stands beside the same of another account, a model must be told which is which.
-    let description = match (&entry.description, &entry.connection_slug) {
-        (Some(description), Some(slug)) => Some(format!("{description} (connection: {slug})")),
-        (None, Some(slug)) => Some(format!("{} (connection: {slug})", entry.display_name)),
-        (description, None) => description.clone(),
-    };
     let described = Description {
-        name: entry.function_name,
-        title: &entry.display_name,
-        description,
-        is_write: entry.operation_type == "write",
-        input: &input_schema,
-        output: output_schema,
+        name: tool.name,
+        title: &tool.title,
+        description: tool.description,
+        is_write: tool.is_write,
+        input: &tool.input_schema,
+        output: tool.output_schema,
     };
-    Offered { tool: described.tool(), integration: entry.integration, connection }
+    Offered { tool: described.tool(), integration: tool.integration, connection: tool.connection }
 }
 
 /// What a person is asked: all that they need to know.

@@ -9,7 +9,6 @@ use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde_json::{Value, json};
 
 use super::pages::{KEPT, Pages};
-use crate::gateway::call::ToolError;
 
 /// The built-in tool that reads on.
 pub(super) const READ_MORE: &str = "read_more";
@@ -37,11 +36,11 @@ struct Cut<'t> {
 }
 
 impl Writer<'_> {
-    /// What a call gave. A failure is a result too: the model reads it and can do better.
-    pub(super) fn outcome(&self, outcome: Result<Value, ToolError>, source: Source) -> CallToolResult {
+    /// What a call gave. A failure's message is a result too: the model reads it and can do better.
+    pub(super) fn outcome(&self, outcome: Result<Value, Value>, source: Source) -> CallToolResult {
         match outcome {
             Ok(value) => self.value(value, source, false),
-            Err(error) => self.value(message_of(&error), source, true),
+            Err(message) => self.value(message, source, true),
         }
     }
 
@@ -128,10 +127,6 @@ fn result(content: Vec<ContentBlock>, is_error: bool) -> CallToolResult {
     if is_error { CallToolResult::error(content) } else { CallToolResult::success(content) }
 }
 
-fn message_of(error: &ToolError) -> Value {
-    json!({ "error": error })
-}
-
 fn envelope(source: &Source) -> MetaObject {
     let mut meta = MetaObject::new();
     meta.0.insert("portcullis/untrusted".to_owned(), true.into());
@@ -195,10 +190,9 @@ mod tests {
     fn an_error_is_a_result_that_a_model_can_read() {
         let pages = Pages::default();
         let writer = Writer { pages: &pages, owner: "ada", max_chars: 1000 };
-        let result = writer.outcome(Err(ToolError::new("INVALID_ARGUMENTS", "no")), source());
-        assert_eq!(result.is_error, Some(true));
-        let expected = json!({"error": {"code": "INVALID_ARGUMENTS", "message": "no", "retryable": false, "details": {}}});
-        assert_eq!(result.structured_content, Some(expected));
+        let message = json!({"error": {"code": "INVALID_ARGUMENTS"}});
+        let result = writer.outcome(Err(message.clone()), source());
+        assert_eq!((result.is_error, result.structured_content), (Some(true), Some(message)));
     }
 
     #[test]

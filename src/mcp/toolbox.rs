@@ -41,6 +41,11 @@ pub(crate) trait Toolbox: Clone + Send + Sync + 'static {
         is_approved: bool,
     ) -> impl Future<Output = Result<Value, ToolError>> + Send;
 
+    /// What a result says of a call that failed.
+    fn message_of(&self, _: &Self::Caller, error: &ToolError) -> Value {
+        json!({ "error": error })
+    }
+
     /// Wakes whenever lists may have changed.
     fn changes(&self) -> Changes;
 

@@ -38,7 +38,8 @@ impl Session {
         let stdin = child.stdin.take();
         let mut session = Self { child, stdin, lines };
         let client = json!({"name": "test", "version": "1"});
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client});
+        let params =
+            json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client});
         let begun = session.ask("initialize", params);
         assert_eq!(begun["result"]["serverInfo"]["name"], "portcullis", "{begun:#}");
         session.say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -122,7 +123,8 @@ fn a_folder_of_connectors_is_served_with_each_its_own_secrets() {
     let error = session.ask("tools/call", json!({"name": "three__go", "arguments": {}}));
     assert_eq!(error["error"]["code"], -32602, "{error:#}");
     here.connector("all/three", json!({}), "return 3;");
-    session.next("a new connector is told", |message| message["method"] == "notifications/tools/list_changed");
+    session
+        .next("a new connector is told", |message| message["method"] == "notifications/tools/list_changed");
     assert_eq!(session.names(), ["one__go", "three__go", "two__go"]);
     assert_eq!(session.call("three__go", json!({}))["content"][0]["text"], "3");
     let said = session.end();

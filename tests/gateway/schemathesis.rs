@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::Place;
 use crate::support::connectors::{desk, desk_connection, echo};
 
-/// The same as in xtask/src/schemathesis.rs.
+/// The same as in xtask/src/python.rs.
 const PACKAGE: &str = "schemathesis==4.32.5";
 /// The folder of a Python environment that has it: `cargo xtask test` makes one and says so here.
 const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";

@@ -16,8 +16,8 @@ pub(crate) const REVISION: &str = "2025-11-25";
 /// A client in a session.
 #[derive(Clone)]
 pub(crate) struct Mcp {
-    client: Client,
-    path: String,
+    pub(super) client: Client,
+    pub(super) path: String,
     pub(crate) session: String,
 }
 
