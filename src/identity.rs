@@ -77,8 +77,8 @@ impl Role {
     }
 }
 
-/// Who a request comes from. Only an authenticated key makes one; nothing of it is ever taken from a body or from a
-/// model's arguments.
+/// Who a request comes from. Only an authenticated key makes one, and an approval that gives back who asked; nothing of it is
+/// ever taken from a body or from a model's arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The key's project.

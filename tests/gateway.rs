@@ -3,6 +3,8 @@
 
 #[path = "gateway/agents/mod.rs"]
 mod agents;
+#[path = "gateway/approvals/mod.rs"]
+mod approvals;
 #[path = "gateway/canary.rs"]
 mod canary;
 #[path = "gateway/catalog.rs"]

@@ -1,4 +1,6 @@
-//! `portcullis projects`: made, listed and deleted, beside a gateway that may be running.
+//! `portcullis projects`: made, listed, set and deleted, beside a gateway that may be running.
+
+mod set;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -17,9 +19,10 @@ Keys, connections, secrets and records of a project are out of reach of every ot
 Examples:
   portcullis projects list
   portcullis projects create shop
+  portcullis projects set shop --approve-own-calls false
   portcullis projects delete shop --yes";
 
-/// Make, list and delete projects
+/// Make, list, set and delete projects
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Projects {
@@ -31,6 +34,7 @@ pub(super) struct Projects {
 enum Command {
     List(List),
     Create(Create),
+    Set(set::Set),
     Delete(Delete),
 }
 
@@ -39,6 +43,7 @@ impl Projects {
         let (direct, done) = match &self.command {
             Command::List(list) => (&list.direct, list.run(console)),
             Command::Create(create) => (&create.direct, create.run(console)),
+            Command::Set(set) => (&set.direct, set.run(console)),
             Command::Delete(delete) => (&delete.direct, delete.run(console)),
         };
         match done {

@@ -35,6 +35,7 @@ macro_rules! on_both {
 }
 
 mod agents;
+mod approvals;
 mod connections;
 mod epochs;
 mod executions;

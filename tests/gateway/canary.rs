@@ -149,7 +149,21 @@ fn nothing_shows_a_secret(place: &Place) {
     }
     let awaiting_approval = json!({"more": canary("own")}).to_string();
     let body = crate::support::client::run_body(&[("c1", "leaky__write", &awaiting_approval)]);
-    ears.hear("approval", ada.post("/api/tools/run", body)).is(200);
+    let asked = ears.hear("approval", ada.post("/api/tools/run", body)).is(200).json();
+    let approval = format!("/api/approvals/{}", asked["approvals"][0]["approval_id"].as_str().unwrap());
+    ears.hear("approval", ada.get(&approval)).is(200);
+    let done = ears.hear("approve", ada.post(&format!("{approval}/approve"), json!({}))).is(200).json();
+    assert_eq!(done["status"], "DONE", "{done:#}");
+    // One that waits to the end, and one whose call says what it knows.
+    for how in ["throw", "return"] {
+        let arguments = json!({"how": how, "more": canary("own")}).to_string();
+        let body = crate::support::client::run_body(&[("c1", "leaky__write", &arguments)]);
+        let asked = ears.hear("approval", ada.post("/api/tools/run", body)).is(200).json();
+        let id = asked["approvals"][0]["approval_id"].as_str().unwrap();
+        if how == "throw" {
+            ears.hear("approve", ada.post(&format!("/api/approvals/{id}/approve"), json!({}))).is(200);
+        }
+    }
     ears.hear("test", ada.post(&format!("{path}/test"), json!({}))).is(200);
     ears.hear("bad create", ada.post(all, connection("Bad", json!(canary("badNew"))))).is(422);
     ears.hear("bad patch", ada.patch(&path, json!({"credentials": {"KEY": canary("badPatch")}}))).is(422);
@@ -178,6 +192,9 @@ fn nothing_shows_a_secret(place: &Place) {
         all,
         &path,
         "/api/executions",
+        "/api/approvals",
+        &approval,
+        "/api/project",
         "/api/tools/catalog",
         "/api/integrations",
         "/metrics",

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Body;
-use crate::support::connectors::{desk, desk_connection, echo, numbered};
+use crate::support::connectors::{connector, desk, desk_connection, echo, numbered};
 use crate::support::process::key_in;
 use crate::support::upload::{Form, zip};
-use crate::support::{Client, Place, Response, on_each_store};
+use crate::support::{Client, Place, Response, on_each_store, random};
 
 /// Who asks, in the order of the table's columns.
 const CALLERS: [&str; 8] =
@@ -121,6 +121,19 @@ const ROUTES: &[Row] = &[
     ("GET",    "/api/executions/{execution}",                     Nothing,        adas(200)),
     ("GET",    "/api/executions/{other_execution}",               Nothing,        NOWHERE),
     ("GET",    "/api/executions/{missing}",                       Nothing,        NOWHERE),
+    ("GET",    "/api/approvals",                                  Nothing,        ANYONE),
+    ("GET",    "/api/approvals/{approval}",                       Nothing,        [401, 401, 200, 200, 404, 404, 404, 404]),
+    ("GET",    "/api/approvals/{service_approval}",               Nothing,        [401, 401, 200, 200, 404, 404, 200, 404]),
+    ("GET",    "/api/approvals/{other_approval}",                 Nothing,        NOWHERE),
+    ("GET",    "/api/approvals/{missing}",                        Nothing,        NOWHERE),
+    ("POST",   "/api/approvals/{approval}/approve",               Json("{}"),     [401, 401, 200, 200, 404, 404, 404, 404]),
+    ("POST",   "/api/approvals/{service_approval}/approve",       Json("{}"),     [401, 401, 200, 200, 404, 404, 403, 404]),
+    ("POST",   "/api/approvals/{other_approval}/approve",         Json("{}"),     NOWHERE),
+    ("POST",   "/api/approvals/{approval}/reject",                Json("{}"),     [401, 401, 200, 200, 404, 404, 404, 404]),
+    ("POST",   "/api/approvals/{service_approval}/reject",        Json("{}"),     [401, 401, 200, 200, 404, 404, 403, 404]),
+    ("POST",   "/api/approvals/{other_approval}/reject",          Json("{}"),     NOWHERE),
+    ("GET",    "/api/project",                                    Nothing,        admins(200)),
+    ("PATCH",  "/api/project",                                    Json("{\"approve_own_calls\": true}"), admins(200)),
     ("GET",    "/api/secrets",                                    Nothing,        admins(200)),
     ("PUT",    "/api/secrets/{secret}",                           Json("{\"value\": \"new\"}"), admins(200)),
     ("DELETE", "/api/secrets/{secret}",                           Nothing,        admins(204)),
@@ -130,6 +143,11 @@ const ROUTES: &[Row] = &[
     ("DELETE", "/api/keys/{key}",                                 Nothing,        admins(204)),
     ("DELETE", "/api/keys/{other_key}",                           Nothing,        admins(404)),
 ];
+
+/// Changes something, as far as anybody knows, so that a person must approve each call.
+fn writer() -> (Value, String) {
+    connector(json!({"operations": [{"name": "go", "operationType": "write"}]}), "return ctx.params;")
+}
 
 /// Two projects with the same people in them.
 struct Stage {
@@ -205,6 +223,14 @@ impl Stage {
             let list = client.get("/api/executions?limit=1").is(200).json();
             list["executions"][0]["id"].as_str().unwrap().to_owned()
         };
+        let approval = |client: &Client| {
+            // Another one each time.
+            let called = client.call("writer__go", json!({"n": random(u64::MAX)}));
+            called.content()["approval_id"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{:#}", called.answer))
+                .to_owned()
+        };
         match thing {
             "private" => connection(&self.ada, "user"),
             "shared" => connection(&self.ada, "project"),
@@ -220,6 +246,9 @@ impl Stage {
             "other_key" => key(&self.other),
             "execution" => execution(&self.ada),
             "other_execution" => execution(&self.other_ada),
+            "approval" => approval(&self.ada),
+            "service_approval" => approval(&self.callers[6]),
+            "other_approval" => approval(&self.other_ada),
             "missing" => "01936f6e-0000-7000-8000-000000000000".to_owned(),
             _ => panic!("{thing}"),
         }
@@ -253,6 +282,7 @@ on_each_store!(each_route_gives_each_role_its_status);
 fn each_route_gives_each_role_its_status(place: &Place) {
     place.install("desk", &desk());
     place.install("echo", &echo());
+    place.install("writer", &writer());
     let server = place.start();
     let stage = Stage::of(&server);
     let mut wrong = Vec::new();
@@ -280,6 +310,7 @@ fn anothers_thing_is_answered_as_none_at_all() {
     let place = Place::sqlite();
     place.install("desk", &desk());
     place.install("echo", &echo());
+    place.install("writer", &writer());
     let server = place.start();
     let stage = Stage::of(&server);
     for row in ROUTES.iter().filter(|row| row.1.contains('{') && !row.1.contains("missing")) {

@@ -1,12 +1,11 @@
 //! Deciding: who may, and what becomes of the approval.
 
+use serde_json::json;
 use uuid::Uuid;
 
-use serde_json::json;
-
 use super::super::{Gateway, GatewayError};
-use super::Decided;
 use super::run::Approved;
+use super::{Decided, Deciding};
 use crate::identity::{Identity, Role};
 use crate::store::approvals::{Approval, ApprovalStatus, Decision};
 use crate::time::Timestamp;
@@ -34,10 +33,13 @@ impl Gateway {
         if approval.status != ApprovalStatus::Pending {
             return Err(not_pending(&approval));
         }
+        let Some(deciding) = self.inner.approvals.begin_to_decide(id) else {
+            return Err(not_pending(&approval));
+        };
         let (user, key) = (identity.user.clone(), identity.key);
         let decision = Decision { at: Timestamp::now(), user, key, reason };
         match verdict {
-            Verdict::Approve => self.approve(&approval, decision, request_id).await,
+            Verdict::Approve => self.approve(&approval, decision, request_id, deciding).await,
             Verdict::Reject => self.reject(&approval, &decision).await,
         }
     }
@@ -75,8 +77,9 @@ impl Gateway {
         approval: &Approval,
         decision: Decision,
         request_id: &str,
+        deciding: Deciding,
     ) -> Result<Decided, GatewayError> {
-        let approved = Approved::admitted(self, approval, decision, request_id)?;
+        let approved = Approved::admitted(self, approval, decision, request_id, deciding)?;
         // A task of its own: a person has decided, and doesn't take that back by going away.
         match tokio::spawn(approved.carry_out()).await {
             Ok(decided) => decided,
@@ -119,7 +122,7 @@ fn not_pending(approval: &Approval) -> GatewayError {
         ApprovalStatus::Rejected => "was rejected",
         ApprovalStatus::Expired => "has expired",
         ApprovalStatus::Stale => "is of a call that would no longer be what was asked for",
-        ApprovalStatus::Pending => "was decided about at the same moment",
+        ApprovalStatus::Pending => "is being decided about by someone else at this moment",
     };
     GatewayError::Conflict {
         code: "APPROVAL_NOT_PENDING",

@@ -13,6 +13,9 @@ mod run;
 mod wait;
 mod webhook;
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -35,11 +38,33 @@ use crate::vault::{Binding, VaultError};
 pub(crate) struct Approvals {
     /// Counts what this process does with approvals, for those who wait.
     changes: watch::Sender<u64>,
+    /// What this process is deciding about. The store has the last word; this spares it a crowd that approves the same.
+    deciding: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+/// The only one in this process who decides about an approval, as long as it lives.
+struct Deciding {
+    all: Arc<Mutex<HashSet<Uuid>>>,
+    id: Uuid,
+}
+
+impl Approvals {
+    /// None while another decides about it.
+    fn begin_to_decide(&self, id: Uuid) -> Option<Deciding> {
+        let is_first = self.deciding.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        is_first.then(|| Deciding { all: Arc::clone(&self.deciding), id })
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Default for Approvals {
     fn default() -> Self {
-        Self { changes: watch::Sender::new(0) }
+        Self { changes: watch::Sender::new(0), deciding: Arc::default() }
     }
 }
 

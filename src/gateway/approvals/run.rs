@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::super::call::{ApprovedCall, Ran, ToolError};
 use super::super::fairness::{Stop, Ticket};
 use super::super::{Gateway, GatewayError};
-use super::{Decided, Outcome};
+use super::{Decided, Deciding, Outcome};
 use crate::error::chain;
 use crate::store::StoreError;
 use crate::store::approvals::{Approval, ApprovalField, ApprovalStatus, Decision, End};
@@ -35,6 +35,8 @@ pub(super) struct Approved {
     started: Instant,
     /// This run's own name.
     holder: Uuid,
+    /// Keeps others in this process from trying.
+    _deciding: Deciding,
 }
 
 impl Approved {
@@ -44,6 +46,7 @@ impl Approved {
         approval: &Approval,
         decision: Decision,
         request_id: &str,
+        deciding: Deciding,
     ) -> Result<Self, GatewayError> {
         let stop = Stop::default();
         let ticket = gateway.inner.fairness.admit(approval.project, 1, &stop)?.pop();
@@ -57,6 +60,7 @@ impl Approved {
             stop,
             started: Instant::now(),
             holder: Uuid::now_v7(),
+            _deciding: deciding,
         })
     }
 
