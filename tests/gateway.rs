@@ -1,6 +1,8 @@
 //! The gateway from outside: `portcullis serve` as it is built, asked over HTTP, on either store.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "gateway/agents/mod.rs"]
+mod agents;
 #[path = "gateway/approvals/mod.rs"]
 mod approvals;
 #[path = "gateway/canary.rs"]

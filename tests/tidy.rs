@@ -20,6 +20,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["src/http", "src/mcp", "src/console"]),
     ("aes_gcm", &["src/vault"]),
     ("notify", &["src/reload"]),
+    ("saphyr_parser", &["src/http/yaml"]),
     ("seccompiler", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),
     ("libc", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote", "runtime/src/isolate/bytecode"]),
 ];

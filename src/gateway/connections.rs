@@ -171,7 +171,7 @@ fn oauth_not_configured() -> GatewayError {
 }
 
 /// The mode as the API spells it.
-fn mode_name(mode: AuthMethod) -> &'static str {
+pub(super) fn mode_name(mode: AuthMethod) -> &'static str {
     match mode {
         AuthMethod::OAuth2 => "oauth",
         other => other.as_str(),

@@ -3,6 +3,7 @@
 //! Every method takes the [`Identity`] that it acts for and checks what that may do; what is another project's or another
 //! user's own answers [`GatewayError::NotFound`], as if it didn't exist.
 
+pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod call;
 pub(crate) mod catalog;

@@ -1,5 +1,6 @@
 //! The HTTP API: router, limits, and one file per resource.
 
+mod agents;
 mod approvals;
 mod body;
 mod catalog;
@@ -24,6 +25,7 @@ mod run;
 mod schema;
 mod secrets;
 mod server;
+mod yaml;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +101,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())
+        .merge(agents::routes())
         .merge(approvals::routes())
         .merge(executions::routes())
         .merge(secrets::routes())

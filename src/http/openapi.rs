@@ -21,10 +21,11 @@ person is a 404, as if it didn't exist. Each answer has the header `x-request-id
 in the server's log.";
 
 /// The resources, in the order in which they are shown.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("Integrations", "Connectors that the project can use: folders on the server, and uploads."),
     ("Connections", "Accounts at integrations, with their credentials."),
     ("Tools", "What agents call: the catalog, and running its tools."),
+    ("Agents", "What each agent needs, what it may call of whose connections, and running it."),
     ("Approvals", "Calls that a person must confirm before anything of them is sent."),
     ("Executions", "The record of each call."),
     ("Secrets", "Named values of the project that connections' credentials may refer to."),

@@ -18,7 +18,9 @@ const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";
 /// schema can tell: a file that isn't a connector, credentials that this integration doesn't read.
 const SETTINGS: &str = r#"
 [[operations]]
-include-operation-id = ["upload_integration", "create_connection", "change_connection"]
+include-operation-id = [
+    "upload_integration", "create_connection", "change_connection", "put_agent", "put_connection_tools", "run_agent_tools",
+]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 "#;
 
@@ -31,6 +33,7 @@ fn all_its_checks_find_nothing() {
     let server = place.start();
     server.admin().connect(desk_connection("First", "k"));
     server.admin().result("echo__go", json!({}));
+    server.admin().put("/api/agents/support", json!({"connections": []})).is(201);
     place.write("schemathesis.toml", SETTINGS);
     let key = place.admin_key.get().unwrap();
     let output = Command::new(&st)

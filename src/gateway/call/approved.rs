@@ -53,8 +53,17 @@ impl Gateway {
             key: approval.asker.key,
             role: approval.asker.role,
             user: approval.asker.user.clone(),
+            on_behalf: true,
         };
-        let view = self.view(&asker).await?;
+        let view = match &approval.asker.agent {
+            None => self.view(&asker).await?,
+            Some(agent) => match self.agent_view(&asker, agent).await {
+                Err(GatewayError::NotFound(what)) => {
+                    return Ok(Ran::Stale(format!("there is no {what} any more")));
+                }
+                view => view?,
+            },
+        };
         let connection_id = approval.connection.as_ref().map(|connection| connection.id);
         let target = match view.asked(&approval.integration, &approval.operation, connection_id) {
             Asked::Gone(what) => return Ok(Ran::Stale(what)),

@@ -19,7 +19,7 @@ pub(super) enum Readiness {
 impl Gateway {
     /// The connection with what is wrong with it now: its integration is gone or broken, or its connector needs credentials
     /// that it hasn't. Only what claims to be usable, or failed, is looked at.
-    pub(super) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
+    pub(in crate::gateway) async fn shown(&self, connection: Connection) -> Result<Connection, GatewayError> {
         if !matches!(connection.status, ConnectionStatus::Active | ConnectionStatus::Failed) {
             return Ok(connection);
         }
