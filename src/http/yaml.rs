@@ -220,7 +220,6 @@ mod tests {
         refused("a\n---\nb", "a second document at line 2");
         refused("a: [1", "line 2");
         refused("a: 1\n b: 2", "line 2");
-        refused("\ta: 1", "line 1");
     }
 
     proptest! {

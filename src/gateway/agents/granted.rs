@@ -162,13 +162,19 @@ impl View {
             .iter()
             .filter_map(|(grant, tool)| Some((*grant, self.connection_of(grant)?, *tool)))
             .collect();
-        match (seen.as_slice(), found.first()) {
-            ([(grant, connection, tool)], _) => Named::Tool(grant, connection, tool),
-            ([], Some((grant, _))) => Named::NotAccessible(grant),
-            ([], None) => Named::Nothing,
-            ([(_, _, tool), ..], _) => {
-                Named::Several(seen.iter().map(|(_, connection, _)| *connection).collect(), tool)
+        // Only an unbound slug finds several, and of these it means the one that is active.
+        let mut active = seen.iter().filter(|(_, one, _)| one.status == ConnectionStatus::Active);
+        match (active.next(), active.next(), seen.first(), found.first()) {
+            (Some((_, _, tool)), Some(_), ..) => {
+                let active = seen.iter().map(|(_, connection, _)| *connection);
+                let active = active.filter(|one| one.status == ConnectionStatus::Active);
+                Named::Several(active.collect(), tool)
             }
+            (Some((grant, connection, tool)), ..) | (None, _, Some((grant, connection, tool)), _) => {
+                Named::Tool(grant, connection, tool)
+            }
+            (None, _, None, Some((grant, _))) => Named::NotAccessible(grant),
+            (None, _, None, None) => Named::Nothing,
         }
     }
 

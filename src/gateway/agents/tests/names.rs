@@ -96,6 +96,11 @@ fn a_connection_that_is_off_is_not_accessible_and_one_that_expired_says_so() {
     assert!(offered(&view).is_empty());
     assert_eq!(led(&view, "off__list"), "CONNECTION_NOT_FOUND");
     assert_eq!(led(&view, "old__list"), "CONNECTION_EXPIRED.list");
+    let unbound = "tools.gateway.connector.mail.list";
+    assert_eq!(led(&view, unbound), "CONNECTION_NOT_FOUND", "the first of those that don't work");
+    let (old, work) = (connection("mail", "old", Expired), connection("mail", "work", Active));
+    let grants = vec![grant(&old, &["list"]), grant(&work, &["list"])];
+    assert_eq!(led(&within(vec![mail()], vec![old, work], grants), unbound), "work.list");
 }
 
 #[test]
