@@ -90,6 +90,8 @@ pub(crate) struct Identity {
     /// The person acted for. Admin and user keys have one of their own; a service key has the one that the header
     /// `Portcullis-User` names, or none: it then sees only what the whole project shares.
     pub(crate) user: Option<UserName>,
+    /// Whether the header named that user, where a key has one of its own.
+    pub(crate) on_behalf: bool,
 }
 
 impl Identity {

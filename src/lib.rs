@@ -8,6 +8,7 @@ mod gateway;
 mod http;
 mod identity;
 mod integrations;
+mod mcp;
 mod oauth;
 mod reload;
 mod store;

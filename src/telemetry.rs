@@ -45,8 +45,9 @@ pub(crate) struct TelemetryConfig {
     pub(crate) extra_roots_pem: String,
 }
 
-/// Where drivers repeat what databases say, which may be anybody's data: logged only if the filter names them.
-const DATABASES_WORDS: &[&str] = &["sqlx::postgres::notice", "tiberius"];
+/// Where libraries repeat what databases or MCP's clients and tools say, which may be anybody's data: logged only if the
+/// filter names them.
+const OTHERS_WORDS: &[&str] = &["sqlx::postgres::notice", "tiberius", "rmcp"];
 
 /// Logs and traces that were begun.
 pub(crate) struct Telemetry {
@@ -92,7 +93,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let mut filter = EnvFilter::builder().parse(&config.filter).map_err(|error| format!("--log: {error}"))?;
-    for target in DATABASES_WORDS.iter().filter(|target| !config.filter.contains(*target)) {
+    for target in OTHERS_WORDS.iter().filter(|target| !config.filter.contains(*target)) {
         let off = format!("{target}=off").parse().map_err(|error| format!("--log: {error}"))?;
         filter = filter.add_directive(off);
     }

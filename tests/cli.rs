@@ -15,6 +15,8 @@ mod help;
 mod limits;
 #[path = "../runtime/tests/support/mod.rs"]
 mod loopback;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/network.rs"]
 mod network;
 #[path = "cli/run.rs"]

@@ -1,6 +1,8 @@
 //! The gateway from outside: `portcullis serve` as it is built, asked over HTTP, on either store.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "gateway/agents/mod.rs"]
+mod agents;
 #[path = "gateway/approvals/mod.rs"]
 mod approvals;
 #[path = "gateway/canary.rs"]
@@ -23,6 +25,8 @@ mod integrations;
 mod loopback;
 #[path = "gateway/matrix.rs"]
 mod matrix;
+#[path = "gateway/mcp/mod.rs"]
+mod mcp;
 #[path = "gateway/oauth/mod.rs"]
 mod oauth;
 #[path = "gateway/operations.rs"]

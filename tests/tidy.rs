@@ -18,8 +18,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["runtime/src/sql", "src/store"]),
     ("tiberius", &["runtime/src/sql"]),
     ("axum", &["src/http", "src/mcp", "src/console"]),
+    ("rmcp", &["src/mcp"]),
     ("aes_gcm", &["src/vault"]),
     ("notify", &["src/reload"]),
+    ("saphyr_parser", &["src/http/yaml"]),
     ("seccompiler", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote"]),
     ("libc", &["runtime/src/sandbox/jail", "runtime/src/sandbox/zygote", "runtime/src/isolate/bytecode"]),
 ];

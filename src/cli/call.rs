@@ -19,7 +19,54 @@ use crate::config::{CacheFlags, LimitFlags, NetworkFlags, flag_of_limit};
 use crate::error::{Failure, FailureKind, Finding, Status};
 
 /// How long cancelling a query on its server may hold the command up.
-const SETTLING: Duration = Duration::from_secs(3);
+pub(super) const SETTLING: Duration = Duration::from_secs(3);
+
+/// What of this machine's files a connector may use.
+#[derive(Args)]
+pub(super) struct FileFlags {
+    /// Give the connector ctx.files, which stores into this folder
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_FILES", hide_env_values = true)]
+    files: Option<PathBuf>,
+    /// The folder that SQLite databases are in [default: the connector's own]
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_SQLITE_DIR", hide_env_values = true)]
+    sqlite_dir: Option<PathBuf>,
+}
+
+impl FileFlags {
+    /// Where SQLite databases are: the operator's folder, or the connector's own.
+    pub(super) fn sqlite_folder(&self, package: &Path) -> Option<PathBuf> {
+        let own = self.sqlite_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
+        own.or_else(|| package.is_dir().then(|| package.to_owned()))
+    }
+}
+
+/// What an engine is made of, as these flags say; with a warning where compiled connectors can't be kept.
+pub(super) fn engine_config(
+    console: &mut Console,
+    files: &FileFlags,
+    network: &NetworkFlags,
+    limits: &LimitFlags,
+    cache: &CacheFlags,
+) -> Result<EngineConfig, Failure> {
+    let files = files.files.as_ref().filter(|folder| !folder.as_os_str().is_empty());
+    let files = files.map(|folder| {
+        FileStore::in_folder(folder).map_err(|error| {
+            Failure::usage(format!("--files: can't use the folder {}: {error}", folder.display()))
+        })
+    });
+    let cache = cache.cache().unwrap_or_else(|reason| {
+        console
+            .warning(&format!("{reason}; compiling without it (--cache-dir names another, --no-cache none)"));
+        None
+    });
+    let egress = network.client()?;
+    Ok(EngineConfig {
+        limits: limits.limits(),
+        files: files.transpose()?,
+        cache,
+        ..EngineConfig::new(egress)
+    })
+}
 
 /// The flags of a command that calls a connector.
 #[derive(Args)]
@@ -27,12 +74,8 @@ pub(super) struct CallFlags {
     /// Print one JSON object about all that happened
     #[arg(long)]
     json: bool,
-    /// Give the connector ctx.files, which stores into this folder
-    #[arg(long, value_name = "DIR", env = "PORTCULLIS_FILES", hide_env_values = true)]
-    files: Option<PathBuf>,
-    /// The folder that SQLite databases are in [default: the connector's own]
-    #[arg(long, value_name = "DIR", env = "PORTCULLIS_SQLITE_DIR", hide_env_values = true)]
-    sqlite_dir: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileFlags,
     #[command(flatten)]
     connection: ConnectionFlags,
     #[command(flatten)]
@@ -104,33 +147,13 @@ impl CallFlags {
     }
 
     fn engine(&self, console: &mut Console, package: &Path) -> Result<Engine, Failure> {
-        let files = self.files.as_ref().filter(|folder| !folder.as_os_str().is_empty());
-        let files = files.map(|folder| {
-            FileStore::in_folder(folder).map_err(|error| {
-                Failure::usage(format!("--files: can't use the folder {}: {error}", folder.display()))
-            })
-        });
-        let cache = self.cache.cache().unwrap_or_else(|reason| {
-            console.warning(&format!(
-                "{reason}; compiling without it (--cache-dir names another, --no-cache none)"
-            ));
-            None
-        });
+        let config = engine_config(console, &self.files, &self.network, &self.limits, &self.cache)?;
+        // One call is all that this process makes.
         Ok(Engine::new(EngineConfig {
-            limits: self.limits.limits(),
-            files: files.transpose()?,
-            cache,
-            // One call is all that this process makes.
             n_ready: 0,
-            sqlite_folder: self.sqlite_folder(package),
-            ..EngineConfig::new(self.network.client()?)
+            sqlite_folder: self.files.sqlite_folder(package),
+            ..config
         }))
-    }
-
-    /// Where SQLite databases are: the operator's folder, or the connector's own.
-    fn sqlite_folder(&self, package: &Path) -> Option<PathBuf> {
-        let own = self.sqlite_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
-        own.or_else(|| package.is_dir().then(|| package.to_owned()))
     }
 
     fn tell(&self, console: &mut Console, target: &Target<'_>, made: &Made) -> Status {

@@ -6,6 +6,7 @@ mod completions;
 mod connection;
 mod findings;
 mod keys;
+mod mcp;
 mod new;
 mod output;
 mod pack;
@@ -55,6 +56,7 @@ enum Command {
     Pack(pack::Pack),
     Types(types::Types),
     Schema(schema::Schema),
+    Mcp(Box<mcp::Mcp>),
     Completions(completions::Completions),
 }
 
@@ -99,6 +101,7 @@ fn dispatch(console: &mut Console, command: Command) -> Status {
         Command::Pack(pack) => pack.execute(console),
         Command::Types(types) => types.execute(console),
         Command::Schema(schema) => schema.execute(console),
+        Command::Mcp(mcp) => mcp.execute(console),
         Command::Completions(completions) => completions.execute(console),
     }
 }

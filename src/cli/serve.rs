@@ -58,6 +58,7 @@ pub(super) struct Serve {
 /// A gateway that is ready to serve.
 struct Ready {
     listener: TcpListener,
+    bound: SocketAddr,
     gateway: Gateway,
     _reload: Reload,
     _lock: Option<DataLock>,
@@ -94,9 +95,10 @@ impl Serve {
             ready = Box::pin(self.make_ready(console, address)) => ready?,
             _ = stop.next() => return Ok(()),
         };
-        let Ready { listener, gateway, _reload, _lock } = ready;
+        let Ready { listener, bound, gateway, _reload, _lock } = ready;
         let shutdown = CancellationToken::new();
-        let served = http::serve(listener, gateway.clone(), metrics, self.flags.http(), shutdown.clone());
+        let served =
+            http::serve(listener, gateway.clone(), metrics, self.flags.http(bound), shutdown.clone());
         let mut server = tokio::spawn(served);
         tokio::select! {
             ended = &mut server => return Err(server_failure(ended)),
@@ -148,7 +150,7 @@ impl Serve {
         let gateway = Gateway::new(config, engine, store, vault, registry);
         console.print(&welcome(&self.flags.address(bound), bound, first_key.as_ref()));
         tracing::info!(address = %bound, version = env!("CARGO_PKG_VERSION"), "listening");
-        Ok(Ready { listener, gateway, _reload: reload, _lock: lock })
+        Ok(Ready { listener, bound, gateway, _reload: reload, _lock: lock })
     }
 }
 

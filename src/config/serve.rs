@@ -14,6 +14,8 @@ use super::{CacheFlags, LimitFlags, NetworkFlags, StoreFlags};
 use crate::error::{Failure, FailureKind};
 use crate::gateway::GatewayConfig;
 use crate::http::HttpConfig;
+use crate::mcp::McpSettings;
+use crate::mcp::hosts::Hosts;
 use crate::telemetry::{LogFormat, TelemetryConfig};
 
 /// All that `serve` can be told.
@@ -27,6 +29,8 @@ pub(crate) struct ServeFlags {
     pub(crate) store: StoreFlags,
     #[command(flatten)]
     calls: CallFlags,
+    #[command(flatten)]
+    mcp: McpFlags,
     #[command(flatten)]
     telemetry: TelemetryFlags,
     #[command(flatten)]
@@ -115,6 +119,16 @@ struct CallFlags {
     execution_count: u64,
 }
 
+/// What MCP clients are given.
+#[derive(Args)]
+#[command(next_help_heading = "MCP")]
+pub(crate) struct McpFlags {
+    /// Characters of text in one result of a tool; the rest can be read on with the tool read_more
+    #[arg(long, value_name = "N", env = "PORTCULLIS_MCP_RESULT_CHARS", hide_env_values = true,
+        default_value_t = 100_000, value_parser = value_parser!(u32).range(1_000..=10_000_000))]
+    pub(crate) mcp_result_chars: u32,
+}
+
 /// What the server tells about itself.
 #[derive(Args)]
 #[command(next_help_heading = "Telemetry")]
@@ -167,9 +181,14 @@ impl ServeFlags {
         }
     }
 
-    /// The settings of the HTTP server.
-    pub(crate) fn http(&self) -> HttpConfig {
-        HttpConfig { behind_proxy: self.server.behind_proxy, drain: self.drain() }
+    /// The settings of the HTTP server that listens on `bound`.
+    pub(crate) fn http(&self, bound: SocketAddr) -> HttpConfig {
+        HttpConfig {
+            behind_proxy: self.server.behind_proxy,
+            drain: self.drain(),
+            hosts: Hosts::new(self.server.public_url.clone(), bound),
+            mcp: McpSettings { max_chars: count(self.mcp.mcp_result_chars) },
+        }
     }
 
     /// How long calls under way may take to end at shutdown.

@@ -250,7 +250,7 @@ fn asked_for(slug: &str, view: &View, entries: &[CatalogEntry]) -> Vec<CatalogEn
 }
 
 /// What a result looks like. A connector's code may return anything.
-fn output_schema(target: &Target) -> Value {
+pub(super) fn output_schema(target: &Target) -> Value {
     match target.served.connector.manifest().kind {
         Kind::Rest => json!({}),
         Kind::Sql(_) => json!({

@@ -191,7 +191,7 @@ fn conflict(message: String) -> GatewayError {
 }
 
 /// The mode as the API spells it.
-fn mode_name(mode: AuthMethod) -> &'static str {
+pub(super) fn mode_name(mode: AuthMethod) -> &'static str {
     match mode {
         AuthMethod::OAuth2 => "oauth",
         other => other.as_str(),

@@ -104,7 +104,13 @@ mod tests {
     #[test]
     fn only_admins_install_and_remove() {
         for role in [Role::Admin, Role::User, Role::Service] {
-            let identity = Identity { project: ProjectId(Uuid::nil()), key: Uuid::nil(), role, user: None };
+            let identity = Identity {
+                project: ProjectId(Uuid::nil()),
+                key: Uuid::nil(),
+                role,
+                user: None,
+                on_behalf: false,
+            };
             let allowed = must_be_admin(&identity);
             assert_eq!(allowed.is_ok(), role == Role::Admin, "{role:?}: {allowed:?}");
         }

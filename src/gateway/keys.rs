@@ -151,6 +151,7 @@ fn key_user(role: Role, user: Option<UserName>) -> Result<Option<UserName>, Gate
 
 /// Whom a key acts for.
 fn identify(key: KeyRecord, acting_for: Option<UserName>) -> Result<Identity, AuthenticationError> {
+    let on_behalf = acting_for.is_some();
     let user = match (key.role, acting_for) {
         (Role::User, Some(other)) if key.user.as_ref() != Some(&other) => {
             return Err(AuthenticationError::OtherUser);
@@ -158,7 +159,7 @@ fn identify(key: KeyRecord, acting_for: Option<UserName>) -> Result<Identity, Au
         (Role::User, _) | (_, None) => key.user,
         (Role::Admin | Role::Service, other) => other,
     };
-    Ok(Identity { project: key.project, key: key.id, role: key.role, user })
+    Ok(Identity { project: key.project, key: key.id, role: key.role, user, on_behalf })
 }
 
 fn conflict(message: &str) -> GatewayError {

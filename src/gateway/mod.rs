@@ -3,6 +3,7 @@
 //! Every method takes the [`Identity`] that it acts for and checks what that may do; what is another project's or another
 //! user's own answers [`GatewayError::NotFound`], as if it didn't exist.
 
+pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod call;
 pub(crate) mod catalog;
@@ -19,6 +20,7 @@ pub(crate) mod recorder;
 pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod secrets;
+pub(crate) mod tools;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -14,6 +14,7 @@ use super::names::{
 use super::{Gateway, GatewayError};
 use crate::identity::{Identity, UserName};
 use crate::integrations::{Integration, Served};
+use crate::store::agents::AgentState;
 use crate::store::connections::{Connection, ConnectionStatus, Viewer};
 
 /// Operations that a message lists.
@@ -28,6 +29,8 @@ pub(crate) struct View {
     pub(crate) connections: Arc<Vec<Connection>>,
     /// The acting user.
     pub(crate) user: Option<UserName>,
+    /// The agent that calls, where names lead to what it was granted alone.
+    pub(crate) agent: Option<Arc<AgentState>>,
 }
 
 /// An operation that was found, and what it runs with.
@@ -58,7 +61,7 @@ pub(crate) enum Asked {
     /// There is none any more: what isn't there, in words.
     Gone(String),
     /// The connection stands here even if it can't be used.
-    Found { target: Target, connection: Option<Connection> },
+    Found { target: Box<Target>, connection: Option<Box<Connection>> },
 }
 
 /// Whose connections a call or a catalog uses: those of the user that is acted for, for admins too.
@@ -71,13 +74,16 @@ impl Gateway {
     pub(crate) async fn view(&self, identity: &Identity) -> Result<View, GatewayError> {
         let integrations = self.inner.registry.integrations(identity.project).await?;
         let connections = self.inner.store.visible_connections(identity.project, &viewer(identity)).await?;
-        Ok(View { integrations, connections, user: identity.user.clone() })
+        Ok(View { integrations, connections, user: identity.user.clone(), agent: None })
     }
 }
 
 impl View {
     /// The operation and the connection that a slug, a bound slug or a function name stands for.
     pub(crate) fn resolve(&self, name: &str) -> Result<Target, ToolError> {
+        if self.agent.is_some() {
+            return self.resolve_granted(name);
+        }
         match ToolName::parse(name) {
             ToolName::Slug { provider: PROVIDER, integration, operation, connection } => {
                 let served = self.served(integration)?;
@@ -93,6 +99,17 @@ impl View {
         }
     }
 
+    /// An operation of a connection; none if what is served has no such operation. The error is that nothing is served.
+    pub(in crate::gateway) fn target(
+        &self,
+        connection: &Connection,
+        operation: &str,
+    ) -> Result<Option<Target>, ToolError> {
+        let served = self.served(connection.integration.as_str())?;
+        let index = index_of(&served, operation);
+        Ok(index.map(|index| Target { served, index, connection: usable(connection) }))
+    }
+
     /// An operation, with the connection of this id, whatever that is called by now.
     pub(crate) fn asked(&self, integration: &str, operation: &str, connection: Option<Uuid>) -> Asked {
         let served = match self.served(integration) {
@@ -105,6 +122,9 @@ impl View {
         let found = match connection {
             None => None,
             Some(id) => match self.connections_of(integration).find(|one| one.id == id) {
+                Some(connection) if self.agent.is_some() && !self.is_granted(connection, operation) => {
+                    return Asked::Gone("the agent isn't granted it any more".to_owned());
+                }
                 Some(connection) => Some(connection.clone()),
                 None => {
                     return Asked::Gone(
@@ -115,7 +135,8 @@ impl View {
             },
         };
         let connection = found.as_ref().map_or(Ok(None), usable);
-        Asked::Found { target: Target { served, index, connection }, connection: found }
+        let target = Box::new(Target { served, index, connection });
+        Asked::Found { target, connection: found.map(Box::new) }
     }
 
     /// A connection's slug comes before an integration's, but for one that would take over what its integration's name means
@@ -152,13 +173,13 @@ impl View {
                 .any(|one| one.id != connection.id && one.status == ConnectionStatus::Active)
     }
 
-    fn integration(&self, slug: &str) -> Option<&Arc<Integration>> {
+    pub(in crate::gateway) fn integration(&self, slug: &str) -> Option<&Arc<Integration>> {
         let all = &self.integrations;
         let index = all.binary_search_by(|integration| integration.slug.as_str().cmp(slug)).ok()?;
         all.get(index)
     }
 
-    fn served(&self, slug: &str) -> Result<Arc<Served>, ToolError> {
+    pub(in crate::gateway) fn served(&self, slug: &str) -> Result<Arc<Served>, ToolError> {
         let integration = self.integration(slug).ok_or_else(|| {
             let slug: String = slug.chars().take(100).collect();
             ToolError::new(

@@ -77,11 +77,15 @@ impl Gateway {
     }
 }
 
-fn check_name(name: &str) -> Result<(), GatewayError> {
-    let is_name = (1..=100).contains(&name.len())
+/// Whether a secret can have this name.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    if is_name {
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+fn check_name(name: &str) -> Result<(), GatewayError> {
+    if is_secret_name(name) {
         return Ok(());
     }
     Err(GatewayError::Invalid {

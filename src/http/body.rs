@@ -16,9 +16,14 @@ use zeroize::Zeroizing;
 use super::App;
 use super::error::ApiError;
 use super::schema::Shape;
+use super::yaml;
 
 /// The largest JSON body of most routes, in bytes.
 pub(super) const MAX_JSON_BYTES: usize = 1024 * 1024;
+/// The media type of YAML (RFC 9512).
+const YAML: &str = "application/yaml";
+/// The largest YAML body, in bytes.
+const MAX_YAML_BYTES: usize = 256 * 1024;
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// What of a body that is too large is read and thrown away, so that the client gets to read the answer, in bytes.
@@ -45,6 +50,25 @@ impl<T: JsonBody> FromRequest<Arc<App>> for JsonOf<T> {
     }
 }
 
+/// A body of the shape of `T`, as JSON or as YAML.
+pub(super) struct JsonOrYamlOf<T>(pub(super) T);
+
+impl<T: JsonBody> FromRequest<Arc<App>> for JsonOrYamlOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        if expect_type(request.headers(), YAML).is_err() {
+            // What is neither is told of the one that most use.
+            let JsonOf(body) = JsonOf::from_request(request, app).await?;
+            return Ok(Self(body));
+        }
+        let bytes = read(request, MAX_YAML_BYTES).await?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|error| ApiError::invalid(format!("the body is not UTF-8: {error}")))?;
+        of_shape(yaml::parse(text)?).map(Self)
+    }
+}
+
 /// A JSON body of the shape of `T`, or none at all.
 pub(super) struct MaybeJsonOf<T>(pub(super) Option<T>);
 
@@ -67,7 +91,10 @@ pub(super) async fn read_json(request: Request, limit: usize) -> Result<Zeroizin
 }
 
 fn parse<T: JsonBody>(bytes: &[u8]) -> Result<T, ApiError> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    of_shape(serde_json::from_slice(bytes).map_err(|error| not_json(&error))?)
+}
+
+fn of_shape<T: JsonBody>(value: Value) -> Result<T, ApiError> {
     let value = Shape::of_body::<T>().check("the body isn't valid", value, T::hidden)?;
     // What serde says may show a value; where it disagrees with the schema only the place is told.
     serde_json::from_value(value)

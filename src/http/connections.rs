@@ -13,9 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(super) use self::bodies::StatusBody;
 use self::bodies::{
-    Connected, ConnectionBody, ConnectionList, ConnectionPatchBody, NewConnectionBody, RefreshBody,
-    StatusBody, TestBody,
+    Connected, ConnectionBody, ConnectionList, ConnectionPatchBody, NewConnectionBody, RefreshBody, TestBody,
 };
 use super::App;
 use super::body::{JsonOf, MaybeJsonOf};

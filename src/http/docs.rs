@@ -174,7 +174,11 @@ impl Operation<'_> {
 
     fn example_path(&self) -> String {
         let id = "01932c07-2a5e-7f00-8000-000000000001";
-        self.path.replace("{slug}", "gmail").replace("{id}", id).replace("{name}", "clay")
+        self.path
+            .replace("{slug}", "gmail")
+            .replace("{agent}", "support")
+            .replace("{id}", id)
+            .replace("{name}", "clay")
     }
 }
 

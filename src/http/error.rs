@@ -51,6 +51,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message).header(WWW_AUTHENTICATE, challenge)
     }
 
+    /// The same with this challenge in its header.
+    pub(super) fn challenge(self, challenge: HeaderValue) -> Self {
+        self.header(WWW_AUTHENTICATE, challenge)
+    }
+
     /// 403: the key's role may not do this.
     pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)

@@ -207,6 +207,25 @@ impl IntoParams for PathApp {
     }
 }
 
+/// The path's one parameter, an agent's name.
+pub(super) struct PathAgent(pub(super) String);
+
+impl FromRequestParts<Arc<App>> for PathAgent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        path_text(parts).await.map(Self)
+    }
+}
+
+impl IntoParams for PathAgent {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema =
+            ObjectBuilder::new().pattern(Some(SLUG_PATTERN)).min_length(Some(1)).max_length(Some(40));
+        path_parameter("agent", "The agent's name.", schema)
+    }
+}
+
 /// The path's one parameter, a workspace secret's name.
 pub(super) struct PathSecret(pub(super) String);
 

@@ -1,5 +1,6 @@
 //! The HTTP API: router, limits, and one file per resource.
 
+mod agents;
 mod approvals;
 mod body;
 mod catalog;
@@ -11,6 +12,7 @@ mod extract;
 mod integrations;
 mod keys;
 mod limiter;
+mod mcp;
 mod middleware;
 mod multipart;
 mod oauth;
@@ -26,6 +28,7 @@ mod run;
 mod schema;
 mod secrets;
 mod server;
+mod yaml;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +41,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::limiter::FailureLimiter;
 use crate::gateway::Gateway;
+use crate::mcp::McpSettings;
+use crate::mcp::hosts::Hosts;
+use crate::mcp::http::McpHttp;
 use crate::telemetry::Metrics;
 
 /// The operator's settings of the HTTP server.
@@ -47,6 +53,9 @@ pub(crate) struct HttpConfig {
     pub(crate) behind_proxy: bool,
     /// How long requests in flight may take to end at shutdown.
     pub(crate) drain: Duration,
+    /// The hosts that MCP's requests may name.
+    pub(crate) hosts: Hosts,
+    pub(crate) mcp: McpSettings,
 }
 
 /// What handlers share.
@@ -55,6 +64,7 @@ struct App {
     metrics: Metrics,
     config: HttpConfig,
     limiter: FailureLimiter,
+    mcp: McpHttp,
     /// Cancelled once the server is going down.
     shutdown: CancellationToken,
     /// The OpenAPI document, as JSON.
@@ -84,13 +94,17 @@ fn router(gateway: Gateway, metrics: Metrics, config: HttpConfig, shutdown: Canc
     let page = docs::page(&document).into();
     let mut methods = openapi::allowed_methods(&document);
     methods.extend(oauth::allowed_methods());
+    methods.extend(mcp::METHODS.map(|(path, methods)| (path.to_owned(), methods.to_owned())));
     let methods = Arc::new(methods);
     let document = document.to_string().into();
     let limiter = FailureLimiter::new();
-    let app = Arc::new(App { gateway, metrics, config, limiter, shutdown, document, page });
+    let mcp = McpHttp::new(gateway.clone(), config.mcp.clone(), shutdown.clone());
+    mcp.keep_up();
+    let app = Arc::new(App { gateway, metrics, config, limiter, mcp, shutdown, document, page });
     routes
         .merge(docs::routes())
         .merge(oauth::routes())
+        .merge(mcp::routes())
         .fallback(middleware::no_such_path)
         .layer(axum::middleware::from_fn_with_state(methods, middleware::around))
         .with_state(app)
@@ -104,6 +118,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(connections::routes())
         .merge(catalog::routes())
         .merge(run::routes())
+        .merge(agents::routes())
         .merge(approvals::routes())
         .merge(executions::routes())
         .merge(oauth_apps::routes())

@@ -26,6 +26,7 @@ const TAGS: [(&str, &str); 10] = [
     ("Connections", "Accounts at integrations, with their credentials."),
     ("OAuth2 apps", "The clients that OAuth2 connections of an integration are made with."),
     ("Tools", "What agents call: the catalog, and running its tools."),
+    ("Agents", "What each agent needs, what it may call of whose connections, and running it."),
     ("Approvals", "Calls that a person must confirm before anything of them is sent."),
     ("Executions", "The record of each call."),
     ("Secrets", "Named values of the project that connections' credentials may refer to."),

@@ -12,10 +12,11 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::body::{not_json, read_json};
-use super::error::ApiError;
-use super::extract::RequestId;
+use super::error::{ApiError, ErrorBody};
+use super::extract::{PathAgent, RequestId};
 use super::prefer::Wait;
 use super::respond::{Answer, Json};
+use crate::gateway::agents::message_of;
 use crate::gateway::approvals::{ApprovalRule, approval_required};
 use crate::gateway::call::{Answer as CallAnswer, MAX_BATCH, RequestContext, ToolCall, ToolError};
 use crate::identity::Identity;
@@ -26,7 +27,7 @@ const MAX_RUN_BYTES: usize = 8 * 1024 * 1024;
 const MAX_NAME: usize = 512;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(run))
+    OpenApiRouter::new().routes(routes!(run)).routes(routes!(run_agent))
 }
 
 /// Calls as a model made them. Fields that aren't named here are ignored: models' APIs have some of their own.
@@ -131,7 +132,8 @@ struct RunError {
 }
 
 impl RunAnswer {
-    fn of(answers: Vec<CallAnswer>) -> Self {
+    /// `message_of` gives what the message of a failed call says.
+    fn of(answers: Vec<CallAnswer>, message_of: fn(&ToolError) -> Value) -> Self {
         let mut run = Self {
             tool_messages: Vec::with_capacity(answers.len()),
             errors: Vec::new(),
@@ -148,7 +150,7 @@ impl RunAnswer {
             let content = match result {
                 Ok(value) => value.to_string(),
                 Err(error) => {
-                    let content = json!({ "error": &error }).to_string();
+                    let content = message_of(&error).to_string();
                     let ToolError { code, message, retryable, details } = error;
                     run.errors.push(RunError { code, message, tool_call_id: id.clone(), retryable, details });
                     content
@@ -178,19 +180,45 @@ async fn run(
     let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
     // Where the client goes away this is dropped, and the gateway cancels the calls.
     let answers = app.gateway.run(&identity, calls(&bytes)?, &context).await?;
-    Ok(answered(&app, answers, wait).await)
+    Ok(answered(&app, answers, wait, |error| json!({ "error": error })).await)
+}
+
+/// Call tools as an agent
+///
+/// As `POST /api/tools/run`, with the tools that the agent was granted and no others. Grants are looked at as they are now: a
+/// call to a granted connection that is gone, or that you don't see, answers
+/// `{"success": false, "error": "Connection not accessible"}`. Where the agent lacks something that it declares, nothing runs.
+#[utoipa::path(post, path = "/api/agents/{agent}/run", tag = "Agents", operation_id = "run_agent_tools",
+    params(PathAgent, Wait), request_body = RunBody,
+    responses(
+        (status = 200, description = "What came of the calls.", body = RunAnswer),
+        (status = 422, description = "`REQUIREMENTS_MISSING`: what the agent lacks; nothing ran.", body = ErrorBody),
+    ))]
+async fn run_agent(
+    identity: Identity,
+    RequestId(request_id): RequestId,
+    wait: Wait,
+    State(app): State<Arc<App>>,
+    PathAgent(agent): PathAgent,
+    request: Request,
+) -> Answer<impl IntoResponse> {
+    let bytes = read_json(request, MAX_RUN_BYTES).await?;
+    let context = RequestContext { request_id: Some(request_id), ..RequestContext::default() };
+    let answers = app.gateway.run_agent(&identity, &agent, calls(&bytes)?, &context).await?;
+    Ok(answered(&app, answers, wait, message_of).await)
 }
 
 /// What came of calls, once the caller has waited for decisions as long as it wants to.
-pub(super) async fn answered(
+async fn answered(
     app: &App,
     mut answers: Vec<CallAnswer>,
     wait: Wait,
+    message_of: fn(&ToolError) -> Value,
 ) -> impl IntoResponse + use<> {
     if let Some(wait) = wait.duration() {
         answers = app.gateway.await_decisions(answers, wait, &app.shutdown).await;
     }
-    (wait.applied(), Json(RunAnswer::of(answers)))
+    (wait.applied(), Json(RunAnswer::of(answers, message_of)))
 }
 
 /// The calls of a body. What a connector gets is checked by its own schemas; here only the frame is.
@@ -285,7 +313,7 @@ mod tests {
             attempts: 0,
         };
         let answers = vec![answer("b", Err(error)), answer("a", Ok(json!({"ok": [1]})))];
-        let shown = serde_json::to_value(RunAnswer::of(answers)).unwrap();
+        let shown = serde_json::to_value(RunAnswer::of(answers, |error| json!({ "error": error }))).unwrap();
         assert_eq!(
             shown,
             json!({

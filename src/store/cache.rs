@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use uuid::Uuid;
 
+use super::agents::AgentState;
 use super::connections::{Connection, StoredField, Viewer};
 use super::integrations::UploadRecord;
 use super::keys::KeyRecord;
@@ -29,6 +30,8 @@ pub(super) struct Caches {
     /// By the secret's name.
     pub(super) secrets: Answers<(ProjectId, String), Option<Arc<Sealed>>>,
     pub(super) uploads: Answers<ProjectId, Arc<Vec<UploadRecord>>>,
+    /// By the agent's name.
+    pub(super) agents: Answers<(ProjectId, String), Option<Arc<AgentState>>>,
 }
 
 impl Caches {
@@ -40,6 +43,7 @@ impl Caches {
             fields: of_lists(),
             secrets: Cache::new(CAPACITY),
             uploads: of_lists(),
+            agents: Cache::new(CAPACITY),
         }
     }
 
@@ -50,6 +54,7 @@ impl Caches {
         self.fields.invalidate_all();
         self.secrets.invalidate_all();
         self.uploads.invalidate_all();
+        self.agents.invalidate_all();
     }
 }
 

@@ -13,6 +13,7 @@ use self::stored::{
     INSERT, SELECT, UPDATE, connection_of, delete_fields, field_of, insert_fields, sealed_values, with_values,
 };
 use super::epochs::Change;
+use super::grants;
 use super::oauth_revocations::{self, Revocation};
 use super::rows::{Statement, clean, clean_optional, id};
 use super::{Store, StoreError};
@@ -332,6 +333,9 @@ pub(super) async fn apply(
     let Some(row) = transaction.row(select.query()).await? else { return Ok(None) };
     let changed = changed(connection_of(&row)?, change);
     transaction.insert(with_values(sqlx::query(UPDATE), &changed), || taken(&changed.slug)).await?;
+    if change.slug.is_some() {
+        grants::rename(transaction, project, connection, &changed.slug).await?;
+    }
     if let Some((kinds, fields)) = &change.fields {
         transaction.check_master_key(sealed_values(fields)).await?;
         delete_fields(transaction, project, connection, kinds).await?;

@@ -28,6 +28,12 @@ const VERSIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0003_approvals.sql"),
         include_str!("../../migrations/postgres/0003_approvals.sql"),
     ),
+    (
+        4,
+        "agents",
+        include_str!("../../migrations/sqlite/0004_agents.sql"),
+        include_str!("../../migrations/postgres/0004_agents.sql"),
+    ),
 ];
 
 /// Applies what is missing. Processes that start at once wait for each other: on PostgreSQL by sqlx's advisory lock, which

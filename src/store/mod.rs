@@ -12,6 +12,7 @@
 //! comes after the other, in all processes. What it reads can't change under it.
 
 mod address;
+pub(crate) mod agents;
 pub(crate) mod approvals;
 mod cache;
 pub(crate) mod connections;
@@ -19,6 +20,7 @@ mod database;
 mod epochs;
 pub(crate) mod executions;
 mod file;
+pub(crate) mod grants;
 pub(crate) mod integrations;
 pub(crate) mod keys;
 mod migrate;

@@ -34,6 +34,7 @@ macro_rules! on_both {
     };
 }
 
+mod agents;
 mod approvals;
 mod connections;
 mod epochs;

@@ -8,9 +8,20 @@ use crate::workspace::Workspace;
 fn help_is_as_agreed() {
     let here = Workspace::new();
     here.run(&["--help"]).exits(0).is_golden("help");
-    for command in
-        ["serve", "keys", "projects", "run", "test", "check", "new", "pack", "types", "schema", "completions"]
-    {
+    for command in [
+        "serve",
+        "keys",
+        "projects",
+        "run",
+        "test",
+        "check",
+        "new",
+        "pack",
+        "types",
+        "schema",
+        "mcp",
+        "completions",
+    ] {
         here.run(&[command, "--help"]).exits(0).is_golden(&format!("help-{command}"));
     }
 }

@@ -44,10 +44,17 @@ const fn adas_shared(status: u16) -> [u16; 8] {
     [401, 401, status, status, 403, 403, status, 403]
 }
 
+/// For writing declarations.
+const fn authors(status: u16) -> [u16; 8] {
+    [401, 401, status, 403, 403, status, status, status]
+}
+
 const PATCH: Sent = Json("{\"description\": \"changed\"}");
 const CONNECTION: Sent = Json(
     "{\"integration\": \"desk\", \"mode\": \"api_key\", \"name\": \"New\", \"credentials\": {\"KEY\": \"k\"}}",
 );
+const DECLARATION: Sent = Json("{\"connections\": [{\"type\": \"desk\"}]}");
+const GRANTS: Sent = Json("{\"connections\": []}");
 const RUN: Sent = Json(
     "{\"tool_calls\": [{\"id\": \"a\", \"type\": \"function\", \"function\": {\"name\": \"echo__go\", \"arguments\": \"{}\"}}]}",
 );
@@ -112,6 +119,22 @@ const ROUTES: &[Row] = &[
     ("DELETE", "/api/tools/connections/{other_shared}",           Nothing,        NOWHERE),
     ("GET",    "/api/tools/catalog",                              Nothing,        ANYONE),
     ("POST",   "/api/tools/run",                                  RUN,            ANYONE),
+    ("GET",    "/api/agents",                                     Nothing,        ANYONE),
+    ("GET",    "/api/agents/{agent}",                             Nothing,        ANYONE),
+    ("GET",    "/api/agents/{other_agent}",                       Nothing,        NOWHERE),
+    ("PUT",    "/api/agents/{agent}",                             DECLARATION,    authors(200)),
+    ("DELETE", "/api/agents/{agent}",                             Nothing,        authors(204)),
+    ("DELETE", "/api/agents/{other_agent}",                       Nothing,        authors(404)),
+    ("GET",    "/api/agents/{agent}/requirements",                Nothing,        ANYONE),
+    ("GET",    "/api/agents/{other_agent}/requirements",          Nothing,        NOWHERE),
+    ("GET",    "/api/agents/{agent}/connection-tools/catalog",    Nothing,        ANYONE),
+    ("GET",    "/api/agents/{other_agent}/connection-tools/catalog", Nothing,     NOWHERE),
+    ("PUT",    "/api/agents/{agent}/connection-tools",            GRANTS,         ANYONE),
+    ("PUT",    "/api/agents/{other_agent}/connection-tools",      GRANTS,         NOWHERE),
+    ("GET",    "/api/agents/{agent}/tools",                       Nothing,        ANYONE),
+    ("GET",    "/api/agents/{other_agent}/tools",                 Nothing,        NOWHERE),
+    ("POST",   "/api/agents/{agent}/run",                         RUN,            ANYONE),
+    ("POST",   "/api/agents/{other_agent}/run",                   RUN,            NOWHERE),
     ("GET",    "/api/executions",                                 Nothing,        ANYONE),
     ("GET",    "/api/executions/{execution}",                     Nothing,        adas(200)),
     ("GET",    "/api/executions/{other_execution}",               Nothing,        NOWHERE),
@@ -207,6 +230,10 @@ impl Stage {
             assert!(client.put(&format!("/api/secrets/{name}"), json!({"value": "v"})).status < 300);
             name.to_owned()
         };
+        let agent = |client: &Client, name: &str| {
+            assert!(client.put(&format!("/api/agents/{name}"), json!({"connections": []})).status < 300);
+            name.to_owned()
+        };
         let key = |client: &Client| {
             let made =
                 client.post("/api/keys", json!({"role": "user", "user": "zoe", "name": "x"})).is(201).json();
@@ -244,6 +271,8 @@ impl Stage {
             "other_upload" => upload(&self.other, "uploaded-elsewhere"),
             "secret" => secret(&self.admin, "ours"),
             "other_secret" => secret(&self.other, "theirs"),
+            "agent" => agent(&self.admin, "ours"),
+            "other_agent" => agent(&self.other, "theirs"),
             "key" => key(&self.admin),
             "other_key" => key(&self.other),
             "consent" => consent(&self.ada),

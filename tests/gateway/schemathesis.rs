@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::Place;
 use crate::support::connectors::{desk, desk_connection, echo, mailbox};
 
-/// The same as in xtask/src/schemathesis.rs.
+/// The same as in xtask/src/python.rs.
 const PACKAGE: &str = "schemathesis==4.32.5";
 /// The folder of a Python environment that has it: `cargo xtask test` makes one and says so here.
 const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";
@@ -19,7 +19,10 @@ const VARIABLE: &str = "PORTCULLIS_TEST_SCHEMATHESIS";
 /// nobody allowed, an app of an integration that knows no OAuth2.
 const SETTINGS: &str = r#"
 [[operations]]
-include-operation-id = ["upload_integration", "create_connection", "change_connection", "refresh_connection", "put_oauth_app"]
+include-operation-id = [
+    "upload_integration", "create_connection", "change_connection", "refresh_connection", "put_oauth_app", "put_agent",
+    "put_connection_tools", "run_agent_tools", "change_project",
+]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 "#;
 
@@ -35,6 +38,7 @@ fn all_its_checks_find_nothing() {
     server.admin().put("/api/integrations/mailbox/oauth-apps/default", json!({"client_id": "id"})).is(201);
     server.admin().connect(json!({"integration": "mailbox", "mode": "oauth", "name": "Mail"}));
     server.admin().result("echo__go", json!({}));
+    server.admin().put("/api/agents/support", json!({"connections": []})).is(201);
     place.write("schemathesis.toml", SETTINGS);
     let key = place.admin_key.get().unwrap();
     let output = Command::new(&st)

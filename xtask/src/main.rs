@@ -3,7 +3,7 @@
 
 mod command;
 mod fuzz;
-mod schemathesis;
+mod python;
 mod servers;
 mod step;
 mod test;

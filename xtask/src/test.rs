@@ -6,7 +6,7 @@ use anyhow::Result;
 use portcullis_test_servers::Server;
 
 use crate::command::{Program, cargo, has_cargo_subcommand, need_rust_component};
-use crate::schemathesis;
+use crate::python::PACKAGES;
 use crate::servers;
 use crate::step::{Step, run_all};
 use crate::typescript;
@@ -16,8 +16,8 @@ struct Checks {
     root: PathBuf,
     /// Running from the step of that name on. They stop with this, and with this process, however either ends.
     servers: Vec<Server>,
-    /// The Python environment that has schemathesis, from the step of that name on.
-    schemathesis: PathBuf,
+    /// Environments of Python packages by the variables that name them, from the step of that name on.
+    python: Vec<(&'static str, PathBuf)>,
 }
 
 /// Quick ones first: a slip is told before the long builds.
@@ -25,7 +25,7 @@ const STEPS: &[Step<Checks>] = &[
     Step { name: "format", run: format },
     Step { name: "lint", run: lint },
     Step { name: "servers", run: servers },
-    Step { name: "schemathesis", run: schemathesis },
+    Step { name: "Python packages", run: python },
     Step { name: "tests", run: tests },
     Step { name: "doc tests", run: doc_tests },
     Step { name: "documentation", run: documentation },
@@ -35,7 +35,7 @@ const STEPS: &[Step<Checks>] = &[
 
 /// Runs all steps; fails at the first that does.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let mut checks = Checks { root: root.to_path_buf(), servers: Vec::new(), schemathesis: PathBuf::new() };
+    let mut checks = Checks { root: root.to_path_buf(), servers: Vec::new(), python: Vec::new() };
     run_all(&mut checks, STEPS)
 }
 
@@ -58,15 +58,20 @@ fn servers(checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-fn schemathesis(checks: &mut Checks) -> Result<()> {
-    checks.schemathesis = schemathesis::environment(&checks.root)?;
+fn python(checks: &mut Checks) -> Result<()> {
+    for package in &PACKAGES {
+        checks.python.push((package.variable, package.environment(&checks.root)?));
+    }
     Ok(())
 }
 
 fn tests(checks: &mut Checks) -> Result<()> {
     let root = &checks.root;
     let on_servers = |program: Program| {
-        let program = program.env(schemathesis::VARIABLE, &checks.schemathesis.to_string_lossy());
+        let program = checks
+            .python
+            .iter()
+            .fold(program, |program, (variable, folder)| program.env(variable, &folder.to_string_lossy()));
         checks.servers.iter().fold(program, |program, server| {
             program.env(server.engine().variable(), &server.folder().to_string_lossy())
         })

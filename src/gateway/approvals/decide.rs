@@ -44,6 +44,11 @@ impl Gateway {
         }
     }
 
+    /// Whether the caller may approve this call; a store that doesn't answer says no.
+    pub(crate) async fn may_approve(&self, identity: &Identity, approval: &Approval) -> bool {
+        self.check_may_decide(identity, approval, Verdict::Approve).await.is_ok()
+    }
+
     /// Admins may. A person may reject what was asked for on their behalf, and approve it if the project lets them. A service
     /// key, which is an agent's, may neither.
     async fn check_may_decide(

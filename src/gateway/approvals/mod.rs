@@ -151,6 +151,13 @@ impl Gateway {
     }
 }
 
+impl Decided {
+    /// What whoever asked for the call is told; none while there is nothing to tell.
+    pub(crate) fn told(self) -> Option<Result<Value, ToolError>> {
+        told(self)
+    }
+}
+
 /// What whoever waits for a decision is told; none while there is nothing to tell. A call that ran has its own outcome.
 fn told(decided: Decided) -> Option<Result<Value, ToolError>> {
     let Decided { approval, outcome } = decided;

@@ -53,18 +53,27 @@ impl Gateway {
             key: approval.asker.key,
             role: approval.asker.role,
             user: approval.asker.user.clone(),
+            on_behalf: true,
         };
-        let view = self.view(&asker).await?;
+        let view = match &approval.asker.agent {
+            None => self.view(&asker).await?,
+            Some(agent) => match self.agent_view(&asker, agent).await {
+                Err(GatewayError::NotFound(what)) => {
+                    return Ok(Ran::Stale(format!("there is no {what} any more")));
+                }
+                view => view?,
+            },
+        };
         let connection_id = approval.connection.as_ref().map(|connection| connection.id);
         let target = match view.asked(&approval.integration, &approval.operation, connection_id) {
             Asked::Gone(what) => return Ok(Ran::Stale(what)),
             Asked::Found { target, connection } => {
                 let connector = &target.served.connector;
-                let hash = call_hash(connector, &approval.operation, connection.as_ref(), &call.arguments);
+                let hash = call_hash(connector, &approval.operation, connection.as_deref(), &call.arguments);
                 if hash != approval.hash {
                     return Ok(Ran::Stale(difference(approval, &target)));
                 }
-                target
+                *target
             }
         };
         if let Err(error) = &target.connection {

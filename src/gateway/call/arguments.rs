@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Value, ToolError> {
 }
 
 /// Checks arguments against the operation's schema; every violation is told.
-pub(super) fn check(operation: &Operation, arguments: &Value) -> Result<(), ToolError> {
+pub(crate) fn check(operation: &Operation, arguments: &Value) -> Result<(), ToolError> {
     let checked = operation.parameters.arguments(arguments.clone());
     checked.map(drop).map_err(|invalid: InvalidArguments| {
         ToolError::new("INVALID_ARGUMENTS", invalid.to_string())

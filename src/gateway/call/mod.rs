@@ -25,10 +25,12 @@ use uuid::Uuid;
 pub(in crate::gateway) use self::approved::{ApprovedCall, Ran};
 pub(in crate::gateway) use self::masked::shown as shown_arguments;
 use self::prepare::PreparedCall;
+pub(crate) use arguments::check as check_arguments;
 pub(crate) use record::Redactors;
 
 use super::approvals::ApprovalRule;
 use super::fairness::{Stop, Ticket};
+use super::resolve::View;
 use super::{Gateway, GatewayError};
 use crate::identity::Identity;
 use crate::store::approvals::Approval;
@@ -112,13 +114,24 @@ impl Gateway {
         calls: Vec<ToolCall>,
         context: &RequestContext,
     ) -> Result<Vec<Answer>, GatewayError> {
+        self.run_in(identity, None, calls, context).await
+    }
+
+    /// The same with names that are looked up in a view; in what the acting user sees, where there is none.
+    pub(super) async fn run_in(
+        &self,
+        identity: &Identity,
+        view: Option<View>,
+        calls: Vec<ToolCall>,
+        context: &RequestContext,
+    ) -> Result<Vec<Answer>, GatewayError> {
         let started = Instant::now();
         check_size(calls.len())?;
         let stop = Stop { cancellation: context.cancellation.clone(), ..Stop::default() };
         let tickets = self.inner.fairness.admit(identity.project, calls.len(), &stop)?;
         let mut abandoned = StopIfDropped(Some(stop.clone()));
         let (identity, context) = (identity.clone(), context.clone());
-        let batch = Batch { gateway: self.clone(), identity, context, calls, tickets, stop, started };
+        let batch = Batch { gateway: self.clone(), identity, view, context, calls, tickets, stop, started };
         let answers = match tokio::spawn(batch.carry_out().in_current_span()).await {
             Ok(answers) => answers,
             Err(error) => match error.try_into_panic() {
@@ -135,6 +148,7 @@ impl Gateway {
 struct Batch {
     gateway: Gateway,
     identity: Identity,
+    view: Option<View>,
     context: RequestContext,
     calls: Vec<ToolCall>,
     /// One for each call.
@@ -157,8 +171,11 @@ impl Batch {
 
     /// All of them are prepared before any begins.
     async fn prepare(self) -> Result<Vec<PreparedCall>, GatewayError> {
-        let Self { gateway, identity, context, calls, tickets, stop, started } = self;
-        let view = gateway.view(&identity).await?;
+        let Self { gateway, identity, view, context, calls, tickets, stop, started } = self;
+        let view = match view {
+            Some(view) => view,
+            None => gateway.view(&identity).await?,
+        };
         let mut prepared = Vec::with_capacity(calls.len());
         for (call, ticket) in calls.into_iter().zip(tickets) {
             let held = (Arc::new(ticket), stop.clone());

@@ -90,7 +90,7 @@ impl Bench {
 
     fn ada(&self) -> Identity {
         let user = Some(UserName::new("ada").expect("a name"));
-        Identity { project: self.project, key: Uuid::now_v7(), role: Role::User, user }
+        Identity { project: self.project, key: Uuid::now_v7(), role: Role::User, user, on_behalf: false }
     }
 
     /// A connection of ada's with this key.

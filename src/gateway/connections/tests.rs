@@ -79,7 +79,7 @@ impl Bench {
 
     fn identity(&self, role: Role, user: Option<&str>) -> Identity {
         let user = user.map(|name| UserName::new(name).expect("a name"));
-        Identity { project: self.project, key: Uuid::now_v7(), role, user }
+        Identity { project: self.project, key: Uuid::now_v7(), role, user, on_behalf: false }
     }
 
     async fn create(&self, identity: &Identity, new: NewConnection) -> Result<Connection, GatewayError> {

@@ -63,7 +63,8 @@ async fn a_key_authenticates_until_it_is_revoked() {
     let admin = bench.admin().await;
     let (key, record) =
         bench.gateway.create_key(&admin, Role::User, name("alice"), "Alice's laptop").await.unwrap();
-    let expected = Identity { project: bench.project, key: record.id, role: Role::User, user: name("alice") };
+    let (project, user) = (bench.project, name("alice"));
+    let expected = Identity { project, key: record.id, role: Role::User, user, on_behalf: false };
     assert_eq!(bench.gateway.authenticate(&key, None).await.unwrap(), expected);
     let refused = bench.gateway.authenticate(&key, name("bob")).await;
     assert!(matches!(refused, Err(AuthenticationError::OtherUser)), "{refused:?}");

@@ -59,7 +59,7 @@ pub(crate) fn connection(integration: &str, slug: &str, status: ConnectionStatus
 pub(crate) fn view(mut integrations: Vec<Arc<Integration>>, connections: Vec<Connection>) -> View {
     integrations.sort_by(|one, other| one.slug.cmp(&other.slug));
     let user = Some(UserName::new("ada").expect("a name"));
-    View { integrations: Arc::new(integrations), connections: Arc::new(connections), user }
+    View { integrations: Arc::new(integrations), connections: Arc::new(connections), user, agent: None }
 }
 
 /// Where a name leads: `integration.operation`, and `.connection` or the error's code.

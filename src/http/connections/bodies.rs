@@ -81,7 +81,7 @@ impl From<Connection> for ConnectionBody {
 /// Whether a connection can be used, and if not, why.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum StatusBody {
+pub(in crate::http) enum StatusBody {
     /// Consent is still to be given.
     Pending,
     /// It can be used.

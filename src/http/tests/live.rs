@@ -1,5 +1,7 @@
 //! Requests to the whole router, with a gateway and a store behind it: what is looked at first, and what is refused.
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Request};
@@ -55,7 +57,12 @@ impl Bench {
         let registry = Registry::new(engine.clone(), store.clone(), None);
         let gateway = Gateway::new(GatewayConfig::default(), engine, store.clone(), vault, registry);
         let project = store.create_project("one").await.unwrap().id;
-        let config = HttpConfig { behind_proxy: false, drain: Duration::ZERO };
+        let config = HttpConfig {
+            behind_proxy: false,
+            drain: Duration::ZERO,
+            hosts: Hosts::new(None, SocketAddr::from(([127, 0, 0, 1], 80))),
+            mcp: McpSettings { max_chars: 1000 },
+        };
         let shutdown = CancellationToken::new();
         let router = router(gateway, Metrics::collect(), config, shutdown.clone());
         Self { router, shutdown, store, project, _folder: folder }

@@ -42,7 +42,7 @@ async fn a_database_of_a_newer_version_is_refused(database: TestDatabase) {
     assert_eq!(
         chain(&error),
         "the store can't bring the database's schema up to date: it was written by a newer version of Portcullis (its schema \
-         has version 99, this program knows up to 3): run that version, or restore a backup from before the upgrade"
+         has version 99, this program knows up to 4): run that version, or restore a backup from before the upgrade"
     );
 }
 

@@ -102,11 +102,7 @@ impl Client {
             Body::Json(value) => (Some("application/json".to_owned()), value.to_string().into_bytes()),
             Body::Bytes { content_type, bytes } => (Some(content_type), bytes),
         };
-        let mut head =
-            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let mut head = self.head(method, target);
         if let Some(content_type) = content_type {
             head.push_str(&format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", bytes.len()));
         }
@@ -120,6 +116,20 @@ impl Client {
     #[track_caller]
     pub(crate) fn raw(&self, request: &[u8]) -> Response {
         self.exchange(request).unwrap_or_else(|error| panic!("{}: {error}", first_line(request)))
+    }
+
+    /// A request's first line and its headers, but for those of a body.
+    pub(crate) fn head(&self, method: &str, target: &str) -> String {
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     fn exchange(&self, request: &[u8]) -> io::Result<Response> {
