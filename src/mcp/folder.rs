@@ -137,7 +137,7 @@ impl FolderTools {
             return problems;
         }
         let all = connectors.values().filter_map(|(_, connector)| connector.as_ref());
-        let list = Arc::new(ToolList::new(all.flat_map(|connector| offered(connector)).collect()));
+        let list = Arc::new(ToolList::new(all.flat_map(offered).collect()));
         *self.inner.loaded.write().unwrap_or_else(PoisonError::into_inner) = Loaded { connectors, list };
         self.inner.changes.send_modify(|n| *n += 1);
         problems

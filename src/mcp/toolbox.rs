@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 use crate::gateway::call::ToolError;
 
+/// The dialect of schemas.
+const JSON_SCHEMA: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// Tools, and how they are called.
 pub(crate) trait Toolbox: Clone + Send + Sync + 'static {
     /// Whom the tools are listed and called for.
@@ -119,11 +122,19 @@ impl Description<'_> {
             .destructive(self.is_write)
             .open_world(true);
         annotations.idempotent_hint = (!self.is_write).then_some(true);
-        let input = Arc::new(object_schema(self.input));
+        let mut input = object_schema(self.input);
+        // What every manifest's schemas are, and what a client may not know.
+        input.insert("$schema".to_owned(), JSON_SCHEMA.into());
+        let input = Arc::new(input);
         let mut tool = Tool::new_with_raw(self.name, self.description.map(Into::into), input)
             .with_title(self.title)
             .with_annotations(annotations);
-        tool.output_schema = self.output.map(|schema| Arc::new(object_schema(&schema)));
+        tool.output_schema = self.output.map(|schema| {
+            let mut schema = object_schema(&schema);
+            // A pending call's answer and a result that was cut have none of what the whole result has, and clients check.
+            schema.shift_remove("required");
+            Arc::new(schema)
+        });
         tool
     }
 }
@@ -160,5 +171,50 @@ impl ToolList {
     pub(crate) fn find(&self, name: &str) -> Option<&Offered> {
         let index = self.tools.binary_search_by(|offered| offered.tool.name.as_ref().cmp(name)).ok()?;
         self.tools.get(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(is_write: bool, output: Option<Value>) -> Tool {
+        let description = Some("Does it.".to_owned());
+        let (input, name) = (json!({"properties": {"a": {}}, "required": ["a"]}), "x__y".to_owned());
+        Description { name, title: "Y", description, is_write, input: &input, output }.tool()
+    }
+
+    #[test]
+    fn schemas_are_of_objects_and_hold_for_every_answer() {
+        let output = json!({"type": "object", "properties": {"rows": {}}, "required": ["rows"]});
+        let tool = serde_json::to_value(tool(true, Some(output))).unwrap();
+        assert_eq!(tool["inputSchema"]["type"], "object");
+        assert_eq!(tool["inputSchema"]["required"], json!(["a"]));
+        assert_eq!(tool["outputSchema"], json!({"type": "object", "properties": {"rows": {}}}));
+        assert_eq!(tool["annotations"]["destructiveHint"], true);
+        assert_eq!(tool["annotations"].get("idempotentHint"), None);
+    }
+
+    #[test]
+    fn lists_that_differ_in_anything_told_have_other_digests() {
+        let offered = |tool: Tool| Offered { tool, integration: "x".to_owned(), connection: None };
+        let digest = |tools: Vec<Tool>| ToolList::new(tools.into_iter().map(offered).collect()).digest;
+        let one = digest(vec![tool(false, None)]);
+        assert_eq!(one, digest(vec![tool(false, None)]));
+        assert_ne!(one, digest(vec![tool(true, None)]));
+        assert_ne!(one, digest(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn each_counter_wakes_and_one_that_is_gone_does_no_harm() {
+        let (one, other) = (watch::Sender::new(0), watch::Sender::new(0));
+        let mut changes = Changes(vec![one.subscribe(), other.subscribe()]);
+        other.send_modify(|n| *n += 1);
+        changes.next().await;
+        drop(other);
+        one.send_modify(|n| *n += 1);
+        changes.next().await;
+        let nothing = tokio::time::timeout(std::time::Duration::from_millis(20), changes.next()).await;
+        assert!(nothing.is_err(), "nothing changed");
     }
 }

@@ -25,7 +25,9 @@ fn a_client_begins_lists_and_calls() {
     assert_eq!(column(&Value::from(tools.clone()), "name"), ["desk__whoami", "echo__go"]);
     let expected = json!({
         "name": "desk__whoami", "title": "Who am I", "description": "Says which key it has.",
-        "inputSchema": {"type": "object", "properties": {}},
+        "inputSchema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": {},
+        },
         "annotations": {
             "title": "Who am I", "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": true,
         },
