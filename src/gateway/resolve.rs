@@ -61,7 +61,7 @@ pub(crate) enum Asked {
     /// There is none any more: what isn't there, in words.
     Gone(String),
     /// The connection stands here even if it can't be used.
-    Found { target: Target, connection: Option<Connection> },
+    Found { target: Box<Target>, connection: Option<Box<Connection>> },
 }
 
 /// Whose connections a call or a catalog uses: those of the user that is acted for, for admins too.
@@ -135,7 +135,8 @@ impl View {
             },
         };
         let connection = found.as_ref().map_or(Ok(None), usable);
-        Asked::Found { target: Target { served, index, connection }, connection: found }
+        let target = Box::new(Target { served, index, connection });
+        Asked::Found { target, connection: found.map(Box::new) }
     }
 
     /// A connection's slug comes before an integration's, but for one that would take over what its integration's name means

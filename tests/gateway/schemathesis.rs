@@ -20,7 +20,7 @@ const SETTINGS: &str = r#"
 [[operations]]
 include-operation-id = [
     "upload_integration", "create_connection", "change_connection", "put_agent", "put_connection_tools", "run_agent_tools",
-]
+, "change_project"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 "#;
 

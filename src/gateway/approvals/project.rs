@@ -72,7 +72,7 @@ pub(crate) async fn change(
     match (&webhook, url) {
         (Some(_), Some(url)) => {
             let secret = random::bytes::<32>();
-            shown = Some(Zeroizing::new(format!("whsec_{}", STANDARD.encode(&*secret))));
+            shown = Some(Zeroizing::new(format!("whsec_{}", STANDARD.encode(*secret))));
             let write = async |sealed| {
                 let webhook = Webhook { url: url.to_string(), secret: sealed, created_at: Timestamp::now() };
                 store.set_webhook(project, Some(&webhook)).await

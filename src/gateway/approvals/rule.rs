@@ -45,7 +45,7 @@ mod tests {
             {"name": "lifted", "operationType": "write", "requiresApproval": false},
             {"name": "demanded", "requiresApproval": true},
         ]);
-        let manifest = json!({"title": "T", "operations": operations}).to_string();
+        let manifest = json!({"title": "T", "authMethod": "none", "operations": operations}).to_string();
         let (manifest, _) = Manifest::parse(&manifest).unwrap_or_else(|errors| panic!("{:?}", errors.0));
         let held = |rule: ApprovalRule| {
             let held = manifest.operations.iter().filter(|operation| rule.holds(operation));

@@ -69,11 +69,11 @@ impl Gateway {
             Asked::Gone(what) => return Ok(Ran::Stale(what)),
             Asked::Found { target, connection } => {
                 let connector = &target.served.connector;
-                let hash = call_hash(connector, &approval.operation, connection.as_ref(), &call.arguments);
+                let hash = call_hash(connector, &approval.operation, connection.as_deref(), &call.arguments);
                 if hash != approval.hash {
                     return Ok(Ran::Stale(difference(approval, &target)));
                 }
-                target
+                *target
             }
         };
         if let Err(error) = &target.connection {
