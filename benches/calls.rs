@@ -22,13 +22,16 @@ use portcullis_runtime::{Call, Client, Connector, EgressConfig, Engine, EngineCo
 mod table;
 use table::{Table, median, timed};
 
+/// A part of the bench, and what measures it.
+type Part = (&'static str, fn(&mut Table));
+const PARTS: [Part; 4] =
+    [("calls", calls), ("http", http), ("in_flight", in_flight), ("throughput", throughput)];
+
 fn main() {
     portcullis_runtime::init();
     let mut table = Table::default();
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn(&mut Table)); 4] =
-        [("calls", calls), ("http", http), ("in_flight", in_flight), ("throughput", throughput)];
-    for (name, measure) in parts {
+    for (name, measure) in PARTS {
         if asked.is_empty() || asked.iter().any(|one| one == name) {
             measure(&mut table);
         }
