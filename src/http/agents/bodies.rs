@@ -70,7 +70,7 @@ struct DeclaredBody {
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f]*$")]
     kind: String,
     #[serde(default)]
-    source: SourceBody,
+    source: ConnectionSourceBody,
     /// Which of several: the connection's slug or name. Of a secret, its name where that isn't `type`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f]*$")]
@@ -106,7 +106,7 @@ impl From<DeclaredConnection> for DeclaredBody {
 /// Where something that an agent needs comes from.
 #[derive(Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum SourceBody {
+enum ConnectionSourceBody {
     /// A connection to an integration.
     #[default]
     Connector,
@@ -118,18 +118,18 @@ enum SourceBody {
     Secret,
 }
 
-impl From<SourceBody> for ConnectionSource {
-    fn from(source: SourceBody) -> Self {
+impl From<ConnectionSourceBody> for ConnectionSource {
+    fn from(source: ConnectionSourceBody) -> Self {
         match source {
-            SourceBody::Connector => Self::Connector,
-            SourceBody::NativeMcp => Self::NativeMcp,
-            SourceBody::Composio => Self::Composio,
-            SourceBody::Secret => Self::Secret,
+            ConnectionSourceBody::Connector => Self::Connector,
+            ConnectionSourceBody::NativeMcp => Self::NativeMcp,
+            ConnectionSourceBody::Composio => Self::Composio,
+            ConnectionSourceBody::Secret => Self::Secret,
         }
     }
 }
 
-impl From<ConnectionSource> for SourceBody {
+impl From<ConnectionSource> for ConnectionSourceBody {
     fn from(source: ConnectionSource) -> Self {
         match source {
             ConnectionSource::Connector => Self::Connector,
@@ -166,7 +166,7 @@ struct RequirementBody {
     /// As it is declared.
     #[serde(rename = "type")]
     kind: String,
-    source: SourceBody,
+    source: ConnectionSourceBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     name: Option<String>,
@@ -176,7 +176,7 @@ struct RequirementBody {
     /// The integration to connect; none where it isn't one.
     integration: Option<String>,
     /// The request that fulfils it; none where no single one does.
-    connect: Option<ConnectBody>,
+    connect: Option<ConnectRequestBody>,
 }
 
 impl From<Requirement> for RequirementBody {
@@ -188,7 +188,7 @@ impl From<Requirement> for RequirementBody {
             status: item.status.into(),
             message: item.message,
             integration: item.integration,
-            connect: item.connect.map(|connect| ConnectBody {
+            connect: item.connect.map(|connect| ConnectRequestBody {
                 method: connect.method,
                 path: connect.path,
                 body: connect.body,
@@ -230,7 +230,7 @@ impl From<RequirementStatus> for RequirementStatusBody {
 
 /// A request to this API.
 #[derive(Serialize, ToSchema)]
-struct ConnectBody {
+struct ConnectRequestBody {
     #[schema(pattern = "^(POST|PUT|PATCH)$")]
     method: &'static str,
     path: String,

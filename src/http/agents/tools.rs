@@ -46,7 +46,7 @@ struct ConnectionToolsBody {
     tools: Vec<ToolSummaryBody>,
     /// The names of those that the agent may call.
     enabled_tools: Vec<String>,
-    approval: ApprovalBody,
+    approval: GrantApprovalBody,
 }
 
 impl From<ConnectionTools> for ConnectionToolsBody {
@@ -110,13 +110,13 @@ struct GrantBody {
     #[schema(max_items = 1000)]
     enabled_tools: Vec<ToolName>,
     #[serde(default)]
-    approval: ApprovalBody,
+    approval: GrantApprovalBody,
 }
 
 /// Whether a person must approve the agent's calls.
 #[derive(Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum ApprovalBody {
+enum GrantApprovalBody {
     /// As each tool says.
     #[default]
     Default,
@@ -126,17 +126,17 @@ enum ApprovalBody {
     Never,
 }
 
-impl From<ApprovalBody> for GrantApproval {
-    fn from(approval: ApprovalBody) -> Self {
+impl From<GrantApprovalBody> for GrantApproval {
+    fn from(approval: GrantApprovalBody) -> Self {
         match approval {
-            ApprovalBody::Default => Self::Default,
-            ApprovalBody::Always => Self::Always,
-            ApprovalBody::Never => Self::Never,
+            GrantApprovalBody::Default => Self::Default,
+            GrantApprovalBody::Always => Self::Always,
+            GrantApprovalBody::Never => Self::Never,
         }
     }
 }
 
-impl From<GrantApproval> for ApprovalBody {
+impl From<GrantApproval> for GrantApprovalBody {
     fn from(approval: GrantApproval) -> Self {
         match approval {
             GrantApproval::Default => Self::Default,
