@@ -21,7 +21,7 @@ person is a 404, as if it didn't exist. Each answer has the header `x-request-id
 in the server's log.";
 
 /// The resources, in the order in which they are shown.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("Integrations", "Connectors that the project can use: folders on the server, and uploads."),
     ("Connections", "Accounts at integrations, with their credentials."),
     ("OAuth2 apps", "The clients that OAuth2 connections of an integration are made with."),

@@ -25,7 +25,7 @@ const MAX_PENDING: u64 = 10_000;
 
 impl Gateway {
     /// Leaves a call to be approved, or finds the same one waiting. An inner error is one of this call alone.
-    pub(in crate::gateway) async fn ask(
+    pub(in crate::gateway) async fn ask_for_approval(
         &self,
         identity: &Identity,
         context: &RequestContext,

@@ -144,7 +144,7 @@ impl Gateway {
             return Ok(Next::Refuse(error));
         }
         if rule.holds(operation) {
-            let asked = Box::pin(self.ask(identity, context, target, arguments)).await?;
+            let asked = Box::pin(self.ask_for_approval(identity, context, target, arguments)).await?;
             return Ok(asked.map_or_else(Next::Refuse, |approval| Next::Approve(Box::new(approval))));
         }
         self.ready(identity.project, target, arguments, stop).await

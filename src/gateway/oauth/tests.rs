@@ -112,7 +112,7 @@ impl Bench {
 
     fn admin(&self) -> Identity {
         let user = Some(UserName::new("admin").expect("a name"));
-        Identity { project: self.project, key: Uuid::now_v7(), role: Role::Admin, user }
+        Identity { project: self.project, key: Uuid::now_v7(), role: Role::Admin, user, on_behalf: false }
     }
 
     async fn put_app(&self, integration: &str) {
