@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::client::Body;
 use crate::support::connectors::{desk, desk_connection, numbered};
 use crate::support::upload::{Form, zip};
-use crate::support::{Client, Place, StoreKind, column, random};
+use crate::support::{Client, Place, StoreKind, column, eventually, random};
 
 /// Rounds of each test; four tests on each store make two hundred.
 const ROUNDS: u64 = 50;
@@ -45,12 +45,20 @@ struct Acknowledged {
     version: u64,
 }
 
+impl Acknowledged {
+    /// How many connections and secrets were acknowledged.
+    fn n(&self) -> usize {
+        self.connections.len() + self.removed.len() + self.secrets.len()
+    }
+}
+
 fn survives(place: &Place) {
     place.install("desk", &desk());
     let (acknowledged, numbers) = (Mutex::new(Acknowledged::default()), AtomicU64::new(1));
     for _ in 0..ROUNDS {
         let server = place.start();
         holds(&server.admin(), &acknowledged.lock().unwrap());
+        let n_before = acknowledged.lock().unwrap().n();
         let (admin, is_over) = (server.admin(), AtomicBool::new(false));
         thread::scope(|scope| {
             for write in [connection, secret, key, upload] {
@@ -64,7 +72,9 @@ fn survives(place: &Place) {
                     }
                 });
             }
-            thread::sleep(Duration::from_millis(20 + random(180)));
+            // However slow the machine is, something was acknowledged in each round.
+            eventually("something is acknowledged", || acknowledged.lock().unwrap().n() > n_before);
+            thread::sleep(Duration::from_millis(random(180)));
             is_over.store(true, Ordering::SeqCst);
             server.kill();
         });
@@ -72,7 +82,6 @@ fn survives(place: &Place) {
     let server = place.start();
     let acknowledged = acknowledged.lock().unwrap();
     holds(&server.admin(), &acknowledged);
-    assert!(acknowledged.connections.len() + acknowledged.secrets.len() > 50, "hardly anything was written");
     opens(&server, &acknowledged);
 }
 
