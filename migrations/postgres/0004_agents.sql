@@ -1,7 +1,8 @@
--- Agents. `declaration` is JSON: the connections that the agent needs.
+-- Agents. `title` is what people call one, `declaration` is JSON: the connections that the agent needs.
 CREATE TABLE agents (
     project_id TEXT COLLATE "C" NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
     name TEXT COLLATE "C" NOT NULL,
+    title TEXT COLLATE "C" NOT NULL,
     declaration TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,

@@ -1,7 +1,8 @@
--- Agents. `declaration` is JSON: the connections that the agent needs.
+-- Agents. `title` is what people call one, `declaration` is JSON: the connections that the agent needs.
 CREATE TABLE agents (
     project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
+    title TEXT NOT NULL,
     declaration TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,

@@ -15,7 +15,7 @@ use self::bodies::{AgentBody, AgentList, DeclarationBody, RequirementList};
 use self::tools::{AgentToolList, ConnectionToolsList, GrantsBody};
 use super::App;
 use super::body::{JsonOf, JsonOrYamlOf};
-use super::error::{ApiError, ErrorBody};
+use super::error::ErrorBody;
 use super::extract::PathAgent;
 use super::respond::{Answer, Json, created_or_replaced};
 use crate::identity::Identity;
@@ -66,16 +66,8 @@ async fn put(
     PathAgent(name): PathAgent,
     JsonOrYamlOf(body): JsonOrYamlOf<DeclarationBody>,
 ) -> Answer<impl IntoResponse> {
-    if let Some(given) = body.name.as_ref().filter(|given| **given != name) {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "VALIDATION_FAILED",
-            format!(
-                "/name: is {given:?}, but the path names the agent {name:?}; leave it out, or make them equal"
-            ),
-        ));
-    }
-    let (agent, is_new) = app.gateway.put_agent(&identity, &name, body.into_connections()).await?;
+    let (title, connections) = body.into_parts();
+    let (agent, is_new) = app.gateway.put_agent(&identity, &name, title, connections).await?;
     Ok((created_or_replaced(is_new), Json(AgentBody::from(agent))))
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Agent {
     pub(crate) project: ProjectId,
     /// Unique in the project.
     pub(crate) name: Slug,
+    /// What people call it.
+    pub(crate) title: String,
     /// What it needs to be of use to anyone.
     pub(crate) connections: Vec<DeclaredConnection>,
     pub(crate) created_at: Timestamp,
@@ -63,7 +65,7 @@ pub(crate) struct AgentState {
 }
 
 const SELECT: &str =
-    "SELECT project_id, name, declaration, created_at, updated_at FROM agents WHERE project_id = ";
+    "SELECT project_id, name, title, declaration, created_at, updated_at FROM agents WHERE project_id = ";
 
 impl Store {
     /// Sets an agent's declaration; as it is stored, and whether it is new. Its grants stay.
@@ -76,12 +78,13 @@ impl Store {
         let created_at = found.as_ref().map(|row| Fields::of("agent", row).time("created_at")).transpose()?;
         let stored = Agent { created_at: created_at.unwrap_or(agent.created_at), ..agent.clone() };
         let query = sqlx::query(
-            "INSERT INTO agents (project_id, name, declaration, created_at, updated_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (project_id, name) DO UPDATE SET declaration = excluded.declaration, \
+            "INSERT INTO agents (project_id, name, title, declaration, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (project_id, name) DO UPDATE SET title = excluded.title, declaration = excluded.declaration, \
              updated_at = excluded.updated_at",
         )
         .bind(id(stored.project))
         .bind(stored.name.as_str().to_owned())
+        .bind(clean(&stored.title))
         // Texts and lists of them can always be written.
         .bind(clean(&serde_json::to_string(&stored.connections).unwrap_or_default()))
         .bind(stored.created_at.0)
@@ -143,6 +146,7 @@ fn agent_of(row: &AnyRow) -> Result<Agent, StoreError> {
     Ok(Agent {
         project: fields.project()?,
         name: fields.slug("name")?,
+        title: fields.text("title")?,
         connections: fields.json("declaration")?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,

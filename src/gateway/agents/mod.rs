@@ -33,11 +33,12 @@ impl Gateway {
         Ok(self.agent_state(identity, name).await?.agent.clone())
     }
 
-    /// Sets an agent's declaration; whether the agent is new. `name` is a slug. Admins and service keys may.
+    /// Sets an agent's declaration; whether the agent is new. `name` is a slug, `title` what people call it. Admins and service keys may.
     pub(crate) async fn put_agent(
         &self,
         identity: &Identity,
         name: &str,
+        title: Option<String>,
         connections: Vec<DeclaredConnection>,
     ) -> Result<(Agent, bool), GatewayError> {
         require_author(identity)?;
@@ -48,7 +49,9 @@ impl Gateway {
         })?;
         declaration::check(&connections)?;
         let now = Timestamp::now();
-        let agent = Agent { project: identity.project, name, connections, created_at: now, updated_at: now };
+        let title = title.unwrap_or_else(|| name.to_string());
+        let (project, created_at, updated_at) = (identity.project, now, now);
+        let agent = Agent { project, name, title, connections, created_at, updated_at };
         Ok(self.inner.store.put_agent(&agent).await?)
     }
 

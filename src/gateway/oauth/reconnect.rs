@@ -25,19 +25,20 @@ impl Gateway {
         refresh: Refresh,
     ) -> Result<Connected, GatewayError> {
         let served = self.served(connection.project, connection.integration.as_str()).await?;
-        let granted = connection.scopes.as_deref().unwrap_or_default();
-        let has_all = required_scopes(served.connector.manifest()).all(|scope| granted.contains(scope));
-        if has_all {
-            match self.renew_now(&connection, refresh.force).await? {
-                Renewal::Good(connection) => {
-                    let connection = self.shown(*connection).await?;
+        let connection = match self.renew_now(&connection, refresh.force).await? {
+            Renewal::Good(renewed) => {
+                let granted = renewed.scopes.as_deref().unwrap_or_default();
+                if required_scopes(served.connector.manifest()).all(|scope| granted.contains(scope)) {
+                    let connection = self.shown(*renewed).await?;
                     return Ok(Connected { connection, redirect_url: None, device: None });
                 }
-                Renewal::NeedsConsent(why) => {
-                    tracing::info!(connection = %connection.id, why, "a connection needs another consent");
-                }
+                *renewed
             }
-        }
+            Renewal::NeedsConsent(why) => {
+                tracing::info!(connection = %connection.id, why, "a connection needs another consent");
+                connection
+            }
+        };
         self.connect_again(identity, &connection, served, refresh.callback_url).await
     }
 

@@ -19,6 +19,9 @@ pub(super) struct AgentList {
 /// An agent.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AgentBody {
+    /// What the paths call it.
+    agent: String,
+    /// What people call it.
     name: String,
     /// What it needs.
     connections: Vec<DeclaredBody>,
@@ -31,7 +34,8 @@ pub(super) struct AgentBody {
 impl From<Agent> for AgentBody {
     fn from(agent: Agent) -> Self {
         Self {
-            name: agent.name.to_string(),
+            agent: agent.name.to_string(),
+            name: agent.title,
             connections: agent.connections.into_iter().map(Into::into).collect(),
             created_at: agent.created_at.to_string(),
             updated_at: agent.updated_at.to_string(),
@@ -44,9 +48,9 @@ impl From<Agent> for AgentBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"connections": [{"type": "gmail", "tools": ["list_messages"]}, {"type": "clay_key", "source": "secret"}]}))]
 pub(super) struct DeclarationBody {
-    /// The agent's name, as in the path.
-    #[schema(max_length = 40, pattern = "^[a-z0-9]+([_-][a-z0-9]+)*$")]
-    pub(super) name: Option<String>,
+    /// What people call the agent; absent: as the path does.
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00]*$")]
+    name: Option<String>,
     /// The connections and secrets without which it is of no use.
     #[serde(default)]
     #[schema(max_items = 100)]
@@ -56,8 +60,9 @@ pub(super) struct DeclarationBody {
 impl JsonBody for DeclarationBody {}
 
 impl DeclarationBody {
-    pub(super) fn into_connections(self) -> Vec<DeclaredConnection> {
-        self.connections.into_iter().map(Into::into).collect()
+    /// What people call the agent, if it says so, and what it needs.
+    pub(super) fn into_parts(self) -> (Option<String>, Vec<DeclaredConnection>) {
+        (self.name, self.connections.into_iter().map(Into::into).collect())
     }
 }
 

@@ -26,7 +26,7 @@ fn agent(project: ProjectId, name: &str) -> Agent {
         declared("x", ConnectionSource::NativeMcp, None, None),
     ];
     let (created_at, updated_at) = (Timestamp(1_000), Timestamp(2_000));
-    Agent { project, name: slug(name), connections, created_at, updated_at }
+    Agent { project, name: slug(name), title: format!("{name} of ours"), connections, created_at, updated_at }
 }
 
 fn grant(connection: &Connection, tools: &[&str], granted_by: Option<&str>) -> Grant {
@@ -60,6 +60,7 @@ async fn an_agent_is_set_and_set_again(database: TestDatabase) {
     let first = agent(project, "support");
     assert_eq!(store.put_agent(&first).await.unwrap(), (first.clone(), true));
     let again = Agent {
+        title: "Another".to_owned(),
         connections: Vec::new(),
         created_at: Timestamp(5_000),
         updated_at: Timestamp(6_000),

@@ -18,12 +18,13 @@ on_each_store!(a_declaration_is_taken_as_json_and_as_yaml);
 fn a_declaration_is_taken_as_json_and_as_yaml(place: &Place) {
     let server = place.start();
     let (admin, service, ada) = (server.admin(), server.service(), server.user("ada"));
-    let text = "name: support\nconnections:\n  # where the tickets are\n  - type: desk\n    tools: [whoami]\n  - type: clay_key\n    source: secret\n";
+    let text = "name: Support desk\nconnections:\n  # where the tickets are\n  - type: desk\n    tools: [whoami]\n  - type: clay_key\n    source: secret\n";
     let made = put_yaml(&service, "support", text).is(201).json();
     let connections = json!([
         {"type": "desk", "source": "connector", "tools": ["whoami"]}, {"type": "clay_key", "source": "secret"},
     ]);
     assert_eq!(made["connections"], connections);
+    assert_eq!((&made["agent"], &made["name"]), (&json!("support"), &json!("Support desk")));
     assert_eq!(ada.get("/api/agents/support").is(200).json(), made);
     let body = json!({"connections": [{"type": "x", "source": "native-mcp"}, {"type": "y", "source": "composio", "name": "z"}]});
     let again = admin.put("/api/agents/support", body.clone()).is(200).json();
@@ -86,8 +87,7 @@ fn all_that_is_wrong_with_a_declaration_is_told_at_once() {
         "/connections/5",
     ];
     assert_eq!(paths, expected);
-    let other = json!({"name": "sales", "connections": []});
-    admin.put("/api/agents/support", other).refuses(422, "VALIDATION_FAILED");
+    admin.put("/api/agents/support", json!({"name": ""})).refuses(400, "INVALID_REQUEST");
     for name in ["Support", "a__b", "-", "a%20b", &"x".repeat(41)] {
         admin.put(&format!("/api/agents/{name}"), json!({})).refuses(400, "INVALID_REQUEST");
     }

@@ -35,6 +35,7 @@ fn within(integrations: Vec<Arc<Integration>>, connections: Vec<Connection>, gra
     let agent = Agent {
         project: ProjectId(Uuid::nil()),
         name: "support".parse().expect("a slug"),
+        title: "Support".to_owned(),
         connections: Vec::new(),
         created_at: Timestamp(0),
         updated_at: Timestamp(0),

@@ -78,7 +78,7 @@ impl Bench {
         let connections: Vec<DeclaredConnection> =
             serde_json::from_value(connections).expect("a declaration");
         let admin = self.identity(Role::Admin, "admin");
-        self.gateway.put_agent(&admin, "support", connections).await.expect("an agent");
+        self.gateway.put_agent(&admin, "support", None, connections).await.expect("an agent");
     }
 
     /// A connection to `mail`.
