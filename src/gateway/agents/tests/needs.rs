@@ -150,7 +150,11 @@ async fn each_way_to_fall_short_is_told_with_what_a_person_does() {
             broken as fn(&mut Connection),
             "inactive: the connection \"b\" of mail doesn't work (wrong password)",
         ),
-        ("p", |one| one.status = Pending, "inactive: the connection \"p\" of mail still waits for consent"),
+        (
+            "p",
+            |one| one.status = Pending,
+            "inactive: the connection \"p\" of mail doesn't work (consent was not given within 10 minutes",
+        ),
         ("e", |one| one.status = Expired, "expired: the connection \"e\" of mail is no longer accepted"),
     ] {
         bench.declare(json!([{"type": "mail", "source": "connector", "name": slug}])).await;
