@@ -25,14 +25,21 @@ impl Gateway {
         refresh: Refresh,
     ) -> Result<Connected, GatewayError> {
         let served = self.served(connection.project, connection.integration.as_str()).await?;
+        let manifest = served.connector.manifest();
+        let lacks_scopes = |connection: &Connection| {
+            let granted = connection.scopes.as_deref().unwrap_or_default();
+            required_scopes(manifest).any(|scope| !granted.contains(scope))
+        };
+        // A client that asks for itself gets scopes and tokens with one grant.
+        let is_client = oauth2_config(manifest)?.grant_type == GrantType::ClientCredentials;
+        if is_client && lacks_scopes(&connection) {
+            return self.connect_again(identity, &connection, served, refresh.callback_url).await;
+        }
         let connection = match self.renew_now(&connection, refresh.force).await? {
+            Renewal::Good(renewed) if lacks_scopes(&renewed) => *renewed,
             Renewal::Good(renewed) => {
-                let granted = renewed.scopes.as_deref().unwrap_or_default();
-                if required_scopes(served.connector.manifest()).all(|scope| granted.contains(scope)) {
-                    let connection = self.shown(*renewed).await?;
-                    return Ok(Connected { connection, redirect_url: None, device: None });
-                }
-                *renewed
+                let connection = self.shown(*renewed).await?;
+                return Ok(Connected { connection, redirect_url: None, device: None });
             }
             Renewal::NeedsConsent(why) => {
                 tracing::info!(connection = %connection.id, why, "a connection needs another consent");
