@@ -19,6 +19,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tiberius", &["runtime/src/sql"]),
     ("axum", &["src/http", "src/mcp", "src/console"]),
     ("rmcp", &["src/mcp"]),
+    ("oauth2", &["src/oauth"]),
     ("aes_gcm", &["src/vault"]),
     ("notify", &["src/reload"]),
     ("saphyr_parser", &["src/http/yaml"]),
